@@ -1,0 +1,7 @@
+"""BEAST tokens (arXiv:2506.06072): an action chunk as the quantised control points of a B-spline. Needs numpy only."""
+
+from vla_ros.beast.basis import derivative_points, fit_matrix, sample_basis
+from vla_ros.beast.config import BeastConfig
+from vla_ros.beast.tokenizer import BeastTokenizer
+
+__all__ = ["BeastConfig", "BeastTokenizer", "derivative_points", "fit_matrix", "sample_basis"]

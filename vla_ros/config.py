@@ -1,0 +1,163 @@
+"""Where configuration lives, and how it is read: plain data, unknown keys refused by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import yaml
+
+from vla_ros.core.errors import ConfigError, UnknownName, VlaError
+from vla_ros.core.robot import Limits, Robot
+
+T = TypeVar("T")
+
+
+def config_dir() -> Path:
+    """The folder of configuration: `config/` of the checkout, or the installed share folder.
+
+    Raises:
+        ConfigError: Neither is there.
+    """
+    here = Path(__file__).resolve()
+    candidates = [here.parents[1] / "config"]
+    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    candidates += [Path(p) / "share" / "vla_ros" / "config" for p in prefixes]
+    candidates += [parent / "share" / "vla_ros" / "config" for parent in here.parents]
+    for folder in candidates:
+        if (folder / "robots").is_dir():
+            return folder
+    raise ConfigError("the configuration folder of vla_ros was not found; is the package installed?")
+
+
+def robots_dir() -> Path:
+    """The folder with one file per robot."""
+    return config_dir() / "robots"
+
+
+def _doubled_key(text: str) -> str | None:
+    """A key given twice in one mapping of the YAML `text`, where YAML itself would keep the last."""
+    waiting, seen = [yaml.compose(text, Loader=yaml.SafeLoader)], set()
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.CollectionNode) and id(node) not in seen:
+            seen.add(id(node))
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            keys = [key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
+            for key in keys:
+                if keys.count(key) > 1:
+                    return str(key)
+            waiting += [value for _, value in pairs] or node.value
+    return None
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping of plain data (no objects are ever built).
+
+    Raises:
+        ConfigError: The file is not there, is not YAML, or is not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        doubled, data = _doubled_key(text), yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold a mapping; got {type(data).__name__}.")
+    if doubled is not None:
+        raise ConfigError(f'{path} gives the key "{doubled}" twice.')
+    return data
+
+
+_KINDS: dict[str, Any] = {"float": (int, float), "int": int, "bool": bool}
+_WORDS = {
+    (int, float): "a number (with a point: 1.0e-3, not 1e-3)",
+    int: "a whole number",
+    bool: "true or false",
+}
+
+
+def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Build the frozen dataclass `cls` from `data`; its own checks run in `__post_init__`.
+
+    Raises:
+        UnknownName: A key is not a field; the text names the nearest.
+        ConfigError: A field without a default is missing, or a value is of the wrong type.
+    """
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise UnknownName("key", str(key), known, where)
+        kind = _KINDS.get(str(known[key].type))
+        if kind and (isinstance(data[key], bool) is not (kind is bool) or not isinstance(data[key], kind)):
+            raise ConfigError(f"{where}: {key} must be {_WORDS[kind]}; got {data[key]!r}.")
+    try:
+        return cls(**data)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}.") from None
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raise `ConfigError(sentence)` unless the condition holds (so NaN never passes)."""
+    if not condition:
+        raise ConfigError(sentence)
+
+
+def check_keys(data: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """Raise `UnknownName` for the first key of `data` that is not known."""
+    names = list(known)
+    for key in data:
+        if key not in names:
+            raise UnknownName("key", str(key), names, where)
+
+
+def _joint(name: str, entry: Any, where: str) -> tuple[float, ...]:
+    keys = {"position", "velocity", "acceleration", "jerk"}
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f'joint "{name}" in {where} must be a mapping with {", ".join(sorted(keys))}.')
+    for key in entry:
+        if key not in keys:
+            raise UnknownName(f'key of joint "{name}"', str(key), keys, where)
+    missing = sorted(keys - set(entry))
+    if missing:
+        raise ConfigError(f'joint "{name}" in {where} lacks {", ".join(missing)}.')
+    position = entry["position"]
+    if not (isinstance(position, list) and len(position) == 2):
+        raise ConfigError(f'position of joint "{name}" in {where} must be [lower, upper]; got {position!r}.')
+    values = (*position, entry["velocity"], entry["acceleration"], entry["jerk"])
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e300 for v in values):
+        raise ConfigError(f'joint "{name}" in {where} must have finite numbers; got {values}.')
+    return tuple(float(v) for v in values)
+
+
+def load_robot(name_or_file: str | Path) -> Robot:
+    """Read a robot from `config/robots/<name>.yaml`, or from a file of one's own.
+
+    Raises:
+        ConfigError: The file lacks something, has an unknown key, or a limit that is no limit.
+        UnknownName: There is no robot of that name; the text names the nearest.
+    """
+    path = Path(name_or_file)
+    if path.suffix not in (".yaml", ".yml"):
+        folder = robots_dir()
+        path = folder / f"{name_or_file}.yaml"
+        if not path.is_file():
+            raise UnknownName("robot", str(name_or_file), [p.stem for p in folder.glob("*.yaml")])
+    data = load_yaml(path)
+    for key in data:
+        if key not in ("name", "joints"):
+            raise UnknownName("key", str(key), ["name", "joints"], path.name)
+    if not isinstance(data.get("name"), str) or not isinstance(data.get("joints"), Mapping):
+        raise ConfigError(f"{path.name} must have a name and a mapping of joints.")
+    rows = {str(n): _joint(str(n), entry, path.name) for n, entry in data["joints"].items()}
+    require(bool(rows), f"{path.name} must have at least one joint.")
+    try:
+        return Robot(data["name"], Limits(tuple(rows), *np.array(list(rows.values())).T))
+    except VlaError as error:
+        raise ConfigError(f"{path.name}: {error}") from None

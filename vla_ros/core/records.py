@@ -1,0 +1,232 @@
+"""The records on the arrows of the flow: frozen, stamped, checked once, where they are made.
+
+Times are integer nanoseconds of the ROS clock. Angles are radians. Joints are matched by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from vla_ros.core.errors import RecordError
+
+Array = npt.NDArray[np.float64]
+Image = npt.NDArray[np.uint8]
+NS = 1_000_000_000
+FARTHEST_NS = 2**62
+"""No stamp lies farther from 1970, so sums and differences of stamps fit 64 bits [ns]."""
+
+
+def frozen(values: npt.ArrayLike, what: str, ndim: int) -> Array:
+    """Copy to a read-only float64 array, or raise `RecordError`.
+
+    Args:
+        values: Anything numpy can make an array of.
+        what: Its name for the error sentence.
+        ndim: The number of dimensions it must have.
+
+    Returns:
+        A read-only copy; every element finite.
+    """
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RecordError(f"{what} must be numbers; got {type(values).__name__} ({error}).") from None
+    if array.ndim != ndim:
+        raise RecordError(f"{what} must have {ndim} dimension(s); got shape {array.shape}.")
+    if not np.isfinite(array).all():
+        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+        raise RecordError(f"{what} must be finite; {bad} of {array.size} values are NaN or infinite.")
+    array.setflags(write=False)
+    return array
+
+
+def check_stamp(stamp_ns: int, what: str) -> int:
+    """Return the time as an integer, or raise `RecordError` if it is none, or not within 146 years of 1970."""
+    try:
+        stamp = int(stamp_ns)
+    except (TypeError, ValueError, OverflowError):
+        stamp = FARTHEST_NS + 1
+    if not -FARTHEST_NS <= stamp <= FARTHEST_NS:
+        raise RecordError(f"the time of {what} must be whole nanoseconds since 1970; got {stamp_ns!r}.")
+    return stamp
+
+
+def check_names(joints: Sequence[str], count: int, what: str) -> tuple[str, ...]:
+    """Return the names as a tuple, or raise `RecordError` if empty, doubled, or not `count` of them."""
+    names = () if isinstance(joints, str) else tuple(joints)
+    if not names or not all(isinstance(n, str) and n for n in names):
+        raise RecordError(f"{what} must name its joints; got {joints!r}.")
+    if len(set(names)) != len(names):
+        doubled = sorted({n for n in names if names.count(n) > 1})
+        raise RecordError(f"{what} names joints twice: {', '.join(doubled)}.")
+    if len(names) != count:
+        raise RecordError(f"{what} names {len(names)} joints but has {count} columns.")
+    return names
+
+
+def reorder(given: Sequence[str], wanted: Sequence[str], what: str) -> list[int]:
+    """Indices that bring columns named `given` into the order `wanted`.
+
+    Raises:
+        RecordError: A name is missing, extra or doubled; the sentence says which.
+    """
+    names = check_names(given, len(given), what)
+    missing = [n for n in wanted if n not in names]
+    extra = [n for n in names if n not in wanted]
+    if missing or extra:
+        parts = [f"lacks {', '.join(missing)}"] if missing else []
+        parts += [f"has unknown {', '.join(extra)}"] if extra else []
+        raise RecordError(f"{what} {' and '.join(parts)}; it must name exactly {', '.join(wanted)}.")
+    return [names.index(n) for n in wanted]
+
+
+@dataclass(frozen=True, eq=False)
+class JointState:
+    """Measured joint positions and velocities at one instant.
+
+    Attributes:
+        stamp_ns: When they were measured [ns].
+        joints: Names, in column order (J).
+        positions: Shape (J,) [rad].
+        velocities: Shape (J,) [rad/s]; None where the driver measures none.
+    """
+
+    stamp_ns: int
+    joints: tuple[str, ...]
+    positions: Array
+    velocities: Array | None = None
+
+    def __post_init__(self) -> None:
+        """Check and freeze."""
+        object.__setattr__(self, "stamp_ns", check_stamp(self.stamp_ns, "the joint state"))
+        object.__setattr__(self, "positions", frozen(self.positions, "joint positions", 1))
+        object.__setattr__(self, "joints", check_names(self.joints, len(self.positions), "the joint state"))
+        if self.velocities is None:
+            return
+        object.__setattr__(self, "velocities", frozen(self.velocities, "joint velocities", 1))
+        if self.velocities.shape != self.positions.shape:
+            raise RecordError(
+                f"the joint state has {len(self.velocities)} velocities for {len(self.positions)} positions."
+            )
+
+    def in_order(self, joints: Sequence[str]) -> JointState:
+        """The same state with its columns in the order `joints`; raises `RecordError` on any other set."""
+        if self.joints == tuple(joints):
+            return self
+        i = reorder(self.joints, joints, "the joint state")
+        velocities = None if self.velocities is None else self.velocities[i]
+        return JointState(self.stamp_ns, tuple(joints), self.positions[i], velocities)
+
+
+def check_image(camera: str, image: Image) -> Image:
+    """Return the image, or raise `RecordError` if it is not (H, W, 3) uint8."""
+    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
+        given = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise RecordError(f'the image of camera "{camera}" must be (H, W, 3) uint8; got {given}.')
+    return image
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a policy sees: one image per camera and the joint state nearest to them in time.
+
+    Attributes:
+        stamp_ns: Capture time of the newest image [ns]; the chunk that answers carries it.
+        images: Camera name to RGB image, shape (H, W, 3) uint8.
+        joints: Names (J).
+        positions: Shape (J,) [rad].
+        instruction: The task, as a sentence.
+    """
+
+    stamp_ns: int
+    images: Mapping[str, Image]
+    joints: tuple[str, ...]
+    positions: Array
+    instruction: str = ""
+
+    def __post_init__(self) -> None:
+        """Check and freeze."""
+        object.__setattr__(self, "stamp_ns", check_stamp(self.stamp_ns, "the observation"))
+        object.__setattr__(self, "positions", frozen(self.positions, "observed positions", 1))
+        object.__setattr__(self, "joints", check_names(self.joints, len(self.positions), "the observation"))
+        for name, image in self.images.items():
+            check_image(name, image)
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Future joint targets, as a policy gives them: waypoints, no derivatives.
+
+    Attributes:
+        stamp_ns: Capture time of the observation the chunk answers [ns].
+        joints: Names, in column order (J).
+        offsets_s: Time of each waypoint after `stamp_ns`, strictly increasing, shape (K,) [s];
+            waypoint k of a chunk of period dt lies at (k + 1) dt.
+        positions: Absolute targets, shape (K, J) [rad].
+    """
+
+    stamp_ns: int
+    joints: tuple[str, ...]
+    offsets_s: Array
+    positions: Array
+
+    def __post_init__(self) -> None:
+        """Check and freeze."""
+        object.__setattr__(self, "stamp_ns", check_stamp(self.stamp_ns, "the chunk"))
+        object.__setattr__(self, "positions", frozen(self.positions, "chunk positions", 2))
+        object.__setattr__(self, "offsets_s", frozen(self.offsets_s, "chunk times", 1))
+        object.__setattr__(self, "joints", check_names(self.joints, self.positions.shape[1], "the chunk"))
+        if len(self.offsets_s) != len(self.positions) or len(self.positions) < 1:
+            raise RecordError(
+                f"a chunk needs one time per waypoint and at least one waypoint; "
+                f"got {len(self.offsets_s)} times for {len(self.positions)} waypoints."
+            )
+        if not (self.offsets_s[0] >= 0.0 and (np.diff(self.offsets_s) > 0.0).all()):
+            raise RecordError("chunk times must not be negative and must increase strictly.")
+
+    @classmethod
+    def from_rate(cls, stamp_ns: int, joints: Sequence[str], positions: npt.ArrayLike, dt_s: float) -> Chunk:
+        """A chunk whose waypoint k lies at (k + 1) `dt_s` after `stamp_ns`."""
+        count = len(np.asarray(positions))
+        return cls(stamp_ns, tuple(joints), dt_s * np.arange(1, count + 1), positions)  # type: ignore[arg-type]
+
+    def slowed(self, scale: float) -> Chunk:
+        """The same targets on a clock that runs at `scale`, in (0, 1], of the true rate since the stamp."""
+        if not 0.0 < scale <= 1.0:
+            raise RecordError(f"a chunk is slowed by a factor in (0, 1]; got {scale}.")
+        return Chunk(self.stamp_ns, self.joints, self.offsets_s / scale, self.positions)
+
+    def at(self, t_ns: int) -> Array:
+        """The targets at one instant, linear between waypoints and constant outside them, shape (J,) [rad]."""
+        x = (t_ns - self.stamp_ns) / NS
+        k = int(np.searchsorted(self.offsets_s, x))
+        first, last = max(k - 1, 0), min(k, len(self.offsets_s) - 1)
+        before, after = self.offsets_s[first], self.offsets_s[last]
+        u = (x - before) / (after - before) if first != last else 0.0
+        here: Array = self.positions[first] * (1.0 - u) + self.positions[last] * u
+        return here
+
+    def in_order(self, joints: Sequence[str]) -> Chunk:
+        """The same chunk with its columns in the order `joints`; raises `RecordError` on any other set."""
+        if self.joints == tuple(joints):
+            return self
+        i = reorder(self.joints, joints, "the chunk")
+        return Chunk(self.stamp_ns, tuple(joints), self.offsets_s, self.positions[:, i])
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why something was not permitted.
+
+    Attributes:
+        reason: A short stable name, one of those listed where it is made; counted in reports.
+        detail: One sentence: what was wrong, what was given, what would do.
+    """
+
+    reason: str
+    detail: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
