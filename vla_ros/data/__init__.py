@@ -1,0 +1,1 @@
+"""Demonstrations: recorded in the simulated world, kept in files, drawn for training."""

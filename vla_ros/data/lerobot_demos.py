@@ -1,0 +1,83 @@
+"""Demonstrations of this package as a LeRobotDataset v3.0, and back without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vla_ros.core.errors import ConfigError
+from vla_ros.data.demos import DemoDataset, DemoInfo, Episode, check_episode
+from vla_ros.data.lerobot import Frames, Head, read_dataset, read_head, write_dataset
+
+STATE, ACTION, CAMERA = "observation.state", "action", "observation.images."
+LABELS, TRUTH = "labels", "truth"  # not "action…" or "observation…": LeRobot's policies are to leave them alone
+
+
+def save_demos(folder: Path, info: DemoInfo, episodes: Iterable[Episode], fps: int) -> None:
+    """Write demonstrations as a LeRobot dataset, whole or not at all.
+
+    `observation.state` is the measured position [rad] and `action` the expert's target one frame later [rad]. The
+    whole labels and the truth go along as features of their own, which LeRobot's policies do not look at.
+
+    Args:
+        folder: The dataset; must not be there.
+        info: What the episodes share.
+        episodes: Taken one at a time.
+        fps: Frames per second of the episodes: one over the time between waypoints, over the stride of recording.
+
+    Raises:
+        ConfigError: A frame is not a whole number of waypoints, or an episode does not fit.
+    """
+    stride = round(1.0 / (fps * info.dt_s)) if fps >= 1 else 0
+    if not (1 <= stride <= info.waypoints and abs(stride * info.dt_s * fps - 1.0) < 1e-6):
+        raise ConfigError(f"{fps} frames per second are not a whole number of waypoints of {info.dt_s} s apart.")
+    vectors = {
+        STATE: info.joints,
+        ACTION: info.joints,
+        LABELS: tuple(f"{joint}+{k + 1}" for k in range(info.waypoints) for joint in info.joints),
+    }
+    if info.auxiliary:
+        vectors[TRUTH] = info.auxiliary
+    images = {CAMERA + name: (info.image_size, info.image_size) for name in info.cameras}
+    notes: list[dict[str, Any]] = []
+
+    def frames() -> Iterator[Frames]:
+        for episode in episodes:
+            check_episode(info, episode)
+            notes.append(episode.notes)
+            labels = episode.labels
+            numbers = {STATE: episode.joints, ACTION: labels[:, stride - 1], LABELS: labels.reshape(len(labels), -1)}
+            if info.auxiliary:
+                numbers[TRUTH] = episode.truth
+            seen = {CAMERA + name: episode.images[name] for name in info.cameras}
+            yield Frames(numbers, seen, episode.instruction)
+
+    # The notes are complete when the head is written, which comes last.
+    write_dataset(folder, Head(fps, info.robot, vectors, images, {"demos": info.to_json(), "notes": notes}), frames())
+
+
+def load_demos(folder: Path) -> DemoDataset:
+    """Read what `save_demos` wrote.
+
+    Raises:
+        ConfigError: Not a dataset, damaged, or not one of demonstrations.
+    """
+    head, _ = read_head(folder)
+    try:
+        plain: dict[str, Any] = {f.name: head.extra["demos"][f.name] for f in fields(DemoInfo)}
+        plain |= {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+        info = DemoInfo(**plain)
+        notes = list(head.extra["notes"])
+    except (KeyError, TypeError):
+        raise ConfigError(f"{folder} is a LeRobot dataset, but not of demonstrations of this package.") from None
+    data = DemoDataset()
+    for number, frames in enumerate(read_dataset(folder)):
+        labels = frames.vectors[LABELS].reshape(len(frames), info.waypoints, len(info.joints))
+        truth = frames.vectors.get(TRUTH, np.zeros((len(frames), 0), dtype=np.float32))
+        images = {name: frames.images[CAMERA + name] for name in info.cameras}
+        data.add(info, Episode(images, frames.vectors[STATE], labels, truth, frames.task, notes[number]))
+    return data

@@ -1,0 +1,107 @@
+"""Many tries at once, each in a process of its own with its own world; episodes to disk."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vla_ros.data.demos import DemoInfo, DemoWriter
+from vla_ros.data.rollout import AUXILIARY, Result, RolloutConfig, Stage, expert_driver, policy_driver
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process does.
+
+    Attributes:
+        task: Name of the task.
+        robot: Name of the robot.
+        cameras: Names of the cameras.
+        rollout: How a try is run.
+        checkpoint: Policy that drives; None for the expert.
+        folder: Where episodes go; None to keep none.
+        prefix: Start of their file names.
+        executor: Factory of what turns chunks into commands; None for linear.
+    """
+
+    task: str
+    robot: str
+    cameras: tuple[str, ...]
+    rollout: RolloutConfig
+    checkpoint: Path | None = None
+    folder: Path | None = None
+    prefix: str = "expert"
+    executor: Any = None
+
+    def info(self, joints: tuple[str, ...]) -> DemoInfo:
+        """The head of the data set this job writes."""
+        r = self.rollout
+        return DemoInfo(self.task, self.robot, joints, self.cameras, AUXILIARY, r.image_size, r.dt_s, r.waypoints)
+
+
+_state: dict[str, Any] = {}
+
+
+def _begin(job: Job) -> None:
+    # Ctrl-C is for the parent, which ends the children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("MUJOCO_GL", "osmesa")
+    stage = Stage(job.task, job.cameras)
+    driver = expert_driver(job.rollout.dt_s)
+    if job.checkpoint is not None:
+        from vla_ros.policy.policy import make_policy
+
+        driver = policy_driver(make_policy("learned", checkpoint=job.checkpoint, robot=job.robot, threads=1))
+    writer = DemoWriter(job.folder, job.info(stage.world.joints), job.prefix) if job.folder else None
+    _state.update(job=job, stage=stage, driver=driver, writer=writer)
+
+
+def _try(seed: int) -> Result:
+    job: Job = _state["job"]
+    result: Result = _state["stage"].run(
+        seed, _state["driver"], job.rollout, executor=job.executor, keep=_state["writer"] is not None
+    )
+    if result.episode is not None:
+        _state["writer"].write(result.episode, seed)
+        result.episode = None
+    return result
+
+
+def run(job: Job, seeds: Sequence[int], processes: int = 2) -> Iterator[Result]:
+    """Run one try per seed; results come as they end, without their frames.
+
+    Leaving the iterator early ends the processes.
+    """
+    if not seeds:
+        return
+    os.environ.setdefault("MUJOCO_GL", "osmesa")
+    # Each process computes on one thread; more would fight over the same cores.
+    with _one_thread():
+        pool = multiprocessing.get_context("spawn").Pool(min(processes, len(seeds)), _begin, (job,))
+    try:
+        yield from pool.imap_unordered(_try, list(seeds))
+        pool.close()
+    finally:
+        pool.terminate()
+        pool.join()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    old = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in old.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,258 @@
+"""One try in the simulated world: a driver gives chunks, late as on a robot; the expert labels every frame.
+
+The command between waypoints is linear in time and reaches the servos every 10 ms, which is close to what
+the planner and the supervisor send. Labels come from the expert at the state really reached, so it does
+not matter who drives or how badly: that is what DAgger needs (Ross et al. 2011).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vla_ros.core.records import NS, Array, Chunk, Image, Observation
+from vla_ros.data.demos import Episode
+from vla_ros.policy.images import shrink
+from vla_ros.policy.policy import Policy
+from vla_ros.sim.camera import Cameras
+from vla_ros.sim.expert import Expert
+from vla_ros.sim.script import Phase
+from vla_ros.sim.world import Truth, World
+
+AUXILIARY = (
+    *("cube_x", "cube_y", "cube_z"),
+    *("cube_tool_x", "cube_tool_y", "cube_tool_z"),
+    *("cube_turn_cos", "cube_turn_sin"),
+    *("bowl_tool_x", "bowl_tool_y", "bowl_tool_z"),
+    "held",
+    *(f"phase_{phase.name.lower()}" for phase in Phase),
+)
+"""What the auxiliary outputs predict: places in the world and as seen from the gripper [m], and the phase."""
+
+
+def auxiliary(truth: Truth, phase: int) -> Array:
+    """The numbers named in `AUXILIARY`, shape (A,)."""
+    inward = truth.tool_rotation.T
+    w, x, y, z = truth.cube_quaternion
+    turn = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    jaws = np.arctan2(truth.tool_rotation[1, 0], truth.tool_rotation[0, 0])
+    stage = np.zeros(len(Phase))
+    stage[phase] = 1.0
+    return np.concatenate(
+        [
+            truth.cube_position,
+            inward @ (truth.cube_position - truth.tool_position),
+            # A cube looks the same after a quarter turn.
+            [np.cos(4.0 * (turn - jaws)), np.sin(4.0 * (turn - jaws))],
+            inward @ (truth.bowl_position - truth.tool_position),
+            [float(truth.held)],
+            stage,
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """How a try is run.
+
+    Attributes:
+        image_size: Side of the images kept [px].
+        waypoints: Per chunk (K).
+        dt_s: Time between waypoints, and of one control step [s].
+        limit_s: Longest try [s].
+        after_s: Time recorded after success, so that the policy learns to be done [s].
+        stride: Every `stride`-th control step becomes a frame.
+        noise_rad: Deviation of the disturbance [rad].
+        noise_s: Its correlation time [s].
+        delay_steps: Greatest delay of a chunk [control steps].
+        least_delay_steps: Least delay of a chunk [control steps].
+        replan_steps: Greatest number of control steps between chunks.
+    """
+
+    image_size: int = 96
+    waypoints: int = 32
+    dt_s: float = 0.05
+    limit_s: float = 16.0
+    after_s: float = 0.8
+    stride: int = 2
+    noise_rad: float = 0.0
+    noise_s: float = 0.4
+    delay_steps: int = 2
+    least_delay_steps: int = 0
+    replan_steps: int = 4
+
+
+class Disturbance:
+    """A smooth random offset of the joints that comes in bursts, as if somebody nudged the arm now and then.
+
+    White noise through two equal first-order filters; each burst has a strength of its own. Between bursts
+    whoever drives has time to finish something, or no disturbed try would ever get past the grasp.
+    """
+
+    def __init__(self, rng: np.random.Generator, joints: int, deviation: float, time_s: float, dt_s: float) -> None:
+        """Start quiet; a full burst has standard deviation `deviation` [rad] and lasts about 1.5 `time_s`."""
+        self._rng, self._keep = rng, float(np.exp(-dt_s / time_s))
+        # The gain that gives the second filter's output unit variance.
+        a = self._keep
+        self._gain = deviation / np.sqrt((1 - a) ** 4 * (1 + a * a) / (1 - a * a) ** 3)
+        self._first, self._second = np.zeros(joints), np.zeros(joints)
+        self._flip = {True: dt_s / (1.5 * time_s), False: dt_s / (4.0 * time_s)}
+        self._strength = 0.0
+
+    def step(self) -> Array:
+        """The offset one control step later, shape (J,) [rad]."""
+        if self._rng.random() < self._flip[self._strength > 0.0]:
+            self._strength = 0.0 if self._strength > 0.0 else float(self._rng.uniform(0.2, 1.0))
+        drive = self._rng.normal(0.0, self._gain, self._first.shape) * self._strength
+        self._first = self._keep * self._first + (1 - self._keep) * drive
+        self._second = self._keep * self._second + (1 - self._keep) * self._first
+        return self._second
+
+
+class LinearExecutor:
+    """Newest chunk wins, aligned by time; linear between waypoints; the last one is held."""
+
+    def __init__(self, start: Array) -> None:
+        """Hold `start`, shape (J,) [rad]."""
+        self._times, self._rows = np.zeros(1), start[None]
+
+    def take(self, chunk: Chunk, now_ns: int) -> None:
+        """Put a chunk in force; from the command of now to its first waypoint that lies ahead is one more line."""
+        times = chunk.stamp_ns / NS + chunk.offsets_s
+        ahead = times > now_ns / NS + 1e-9
+        if ahead.any():
+            here = self.at(now_ns)
+            self._times = np.concatenate([[now_ns / NS], times[ahead]])
+            self._rows = np.concatenate([here[None], chunk.positions[ahead]])
+
+    def at(self, t_ns: int) -> Array:
+        """Command for time `t_ns`, shape (J,) [rad]."""
+        return np.array([np.interp(t_ns / NS, self._times, column) for column in self._rows.T])
+
+
+Driver = Callable[[Observation, Callable[[], Array]], Chunk]
+"""(observation, what gives the expert's path (K, J) from there) -> the chunk to execute."""
+
+
+def expert_driver(dt_s: float) -> Driver:
+    """Drive with the expert's own path."""
+
+    def drive(observation: Observation, path: Callable[[], Array]) -> Chunk:
+        return Chunk.from_rate(observation.stamp_ns, observation.joints, path(), dt_s)
+
+    return drive
+
+
+def policy_driver(policy: Policy) -> Driver:
+    """Drive with a policy, which sees the observation only."""
+
+    def drive(observation: Observation, path: Callable[[], Array]) -> Chunk:
+        return policy.infer(observation).in_order(observation.joints)
+
+    return drive
+
+
+@dataclass
+class Result:
+    """How a try ended.
+
+    Attributes:
+        success: The cube lies in the bowl.
+        duration_s: Until then, or until the limit [s].
+        episode: The frames, if they were kept.
+    """
+
+    success: bool
+    duration_s: float
+    episode: Episode | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Stage:
+    """A world with its cameras and its expert, kept between tries."""
+
+    def __init__(self, task: str, cameras: tuple[str, ...] = ("front", "wrist")) -> None:
+        """Build the scene of `task` once."""
+        self.world = World(task)
+        self.cameras, self.names = Cameras(self.world), cameras
+        self.expert = Expert()
+
+    def observe(self) -> Observation:
+        """What a policy may see now; simulated time is the clock."""
+        shot = self.world.snapshot()
+        images: dict[str, Image] = {name: self.cameras.render(shot, name) for name in self.names}
+        stamp = round(self.world.time_s * NS)
+        return Observation(stamp, images, self.world.joints, self.world.joint_positions(), self.world.instruction)
+
+    def run(self, seed: int, driver: Driver, config: RolloutConfig, executor: Any = None, keep: bool = True) -> Result:
+        """One try.
+
+        Args:
+            seed: Of the scene, the disturbance and the delays.
+            driver: Who gives the chunks.
+            config: How.
+            executor: Factory of what turns chunks into commands, given the start; linear if None.
+            keep: Keep the frames with the expert's labels.
+        """
+        world, rng = self.world, np.random.default_rng([seed, 1])
+        world.reset(seed)
+        self.expert.restart()
+        execute = (executor or LinearExecutor)(world.commanded())
+        # From hardly to fully disturbed, or the data would lack the undisturbed course of things.
+        deviation = config.noise_rad * float(rng.uniform())
+        noise = Disturbance(rng, len(world.joints), deviation, config.noise_s, config.dt_s)
+        replan = int(rng.integers(1, config.replan_steps + 1))
+        waiting: list[tuple[int, Chunk]] = []
+        frames: dict[str, list[Any]] = {n: [] for n in ("joints", "labels", "truth", *self.names)}
+        offset, done_at, step, newest_ns = np.zeros(len(world.joints)), None, 0, -1
+        ticks = round(config.dt_s / 0.01)
+        substeps = round(0.01 / world.timestep_s)
+        while world.time_s < config.limit_s and (done_at is None or world.time_s < done_at + config.after_s):
+            ask, note = step % replan == 0, keep and step % config.stride == 0
+            if ask or note:
+                truth = world.truth()
+                observation = self.observe()
+                path = functools.cache(
+                    functools.partial(self.expert.target_path, truth, config.waypoints * config.dt_s, config.dt_s)
+                )
+                if note:
+                    frames["joints"].append(observation.positions)
+                    frames["labels"].append(path())
+                    frames["truth"].append(auxiliary(truth, int(self.expert.phase)))
+                    for name in self.names:
+                        frames[name].append(shrink(observation.images[name], config.image_size))
+                if ask:
+                    due = step + int(rng.integers(config.least_delay_steps, config.delay_steps + 1))
+                    waiting.append((due, driver(observation, path)))
+            now = round(world.time_s * NS)
+            for _, chunk in (w for w in waiting if w[0] <= step):
+                if chunk.stamp_ns > newest_ns:
+                    newest_ns = chunk.stamp_ns
+                    execute.take(chunk, now)
+            waiting = [w for w in waiting if w[0] > step]
+            target = noise.step()
+            for tick in range(1, ticks + 1):
+                blend = offset + (target - offset) * tick / ticks
+                world.command(execute.at(now + round(tick * 0.01 * NS)) + blend)
+                world.step(substeps)
+            offset, step = target.copy(), step + 1
+            if done_at is None and world.success():
+                done_at = world.time_s
+                if not keep:
+                    break
+        result = Result(done_at is not None, world.time_s if done_at is None else done_at)
+        result.notes = {"seed": seed, "success": result.success, "seconds": round(result.duration_s, 3)}
+        if keep:
+            result.episode = Episode(
+                {name: np.stack(frames[name]) for name in self.names},
+                np.stack(frames["joints"]).astype(np.float32),
+                np.stack(frames["labels"]).astype(np.float32),
+                np.stack(frames["truth"]).astype(np.float32),
+                world.instruction,
+                dict(result.notes),
+            )
+        return result

@@ -1,0 +1,85 @@
+"""The in-house network as a policy: loads a checkpoint, checks what it is shown, answers in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vla_ros.core.errors import RecordError
+from vla_ros.core.records import Chunk, Observation, reorder
+from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint
+from vla_ros.policy.images import shrink
+from vla_ros.policy.instruction import embed
+from vla_ros.policy.model import VlaModel, to_input
+from vla_ros.policy.policy import policy
+
+
+@policy("learned")
+class LearnedPolicy:
+    """A checkpoint at work.
+
+    Attributes:
+        joints: Names it commands, in the order it was trained with.
+        cameras: Names of the cameras it needs.
+        info: What the checkpoint says about itself.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path | str,
+        robot: str | None = None,
+        joints: Sequence[str] | None = None,
+        threads: int = 1,
+    ) -> None:
+        """Load `checkpoint`.
+
+        Args:
+            checkpoint: The safetensors file.
+            robot: Name of the robot at hand; another robot's checkpoint is refused. None takes any.
+            joints: Joints of the robot at hand; None takes any.
+            threads: CPU threads for the whole process; one is enough, and leaves the rest to control.
+
+        Raises:
+            ConfigError: The checkpoint does not fit; see `load_checkpoint`.
+        """
+        torch.set_num_threads(threads)
+        self._setup(*load_checkpoint(checkpoint, robot, joints))
+
+    @classmethod
+    def from_model(cls, model: VlaModel, info: CheckpointInfo) -> LearnedPolicy:
+        """Wrap a model in memory, without touching the number of threads (for training)."""
+        self = cls.__new__(cls)
+        self._setup(model, info)
+        return self
+
+    def _setup(self, model: VlaModel, info: CheckpointInfo) -> None:
+        self._model, self.info = model.eval(), info
+        self.joints, self.cameras = info.model.joints, info.model.cameras
+        self._words: tuple[str, torch.Tensor] | None = None
+
+    def _embed(self, sentence: str) -> torch.Tensor:
+        if self._words is None or self._words[0] != sentence:
+            self._words = (sentence, torch.from_numpy(embed(sentence, self.info.model.words))[None])
+        return self._words[1]
+
+    def infer(self, observation: Observation) -> Chunk:
+        """See `Policy.infer`; an empty instruction stands for the one of training."""
+        missing = [name for name in self.cameras if name not in observation.images]
+        if missing:
+            raise RecordError(
+                f"the observation lacks camera {', '.join(missing)}; it has {', '.join(observation.images) or 'none'}."
+            )
+        order = reorder(observation.joints, self.joints, "the observation")
+        joints = torch.from_numpy(observation.positions[order].astype(np.float32))[None]
+        size = self.info.model.image_size
+        images = [to_input(torch.from_numpy(shrink(observation.images[n], size))[None]) for n in self.cameras]
+        words = self._embed(observation.instruction or self.info.instruction)
+        with torch.inference_mode():
+            waypoints = self._model(images, joints, words)[0].double().numpy()
+        return Chunk.from_rate(observation.stamp_ns, self.joints, waypoints, self.info.model.spline.dt_s)
+
+    def reset(self) -> None:
+        """Nothing to forget: the network has no memory."""

@@ -1,0 +1,167 @@
+"""The in-house policy network: cameras + joints + sentence -> control points of an action chunk.
+
+    image per camera -> encoder ─┐
+    joints (normalised) -> MLP ──┼─ concat -> trunk (residual MLP) -> head -> control points
+    sentence (hashed) -> linear ─┘        └─> auxiliary outputs, at training only
+
+Control points are deltas to the *measured* joints, normalised per (joint, slot). Everything needed to
+undo that is in the model's own buffers, so a checkpoint cannot lose its statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vla_ros.config import from_mapping
+from vla_ros.core.errors import ConfigError
+from vla_ros.policy.encoders import make_encoder
+from vla_ros.policy.heads import make_head
+from vla_ros.policy.spline import ChunkSpline, SplineConfig
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes the network's shape; stored in the checkpoint.
+
+    Attributes:
+        joints: Names, in the order of the network's columns (J).
+        cameras: Names, in the order of the encoders.
+        image_size: Side of the square images [px].
+        channels: Width of the encoder's finest map.
+        keypoints: Keypoints per camera.
+        trunk: Width of the trunk.
+        blocks: Residual blocks in the trunk.
+        words: Buckets of the hashed sentence.
+        encoder: Name in the registry of encoders.
+        head: Name in the registry of heads.
+        auxiliary: Numbers the training-only output predicts; 0 for none.
+        spline: Shape of the chunk.
+    """
+
+    joints: tuple[str, ...]
+    cameras: tuple[str, ...]
+    image_size: int = 96
+    channels: int = 16
+    keypoints: int = 32
+    trunk: int = 384
+    blocks: int = 2
+    words: int = 32
+    encoder: str = "keypoint"
+    head: str = "regression"
+    auxiliary: int = 0
+    spline: SplineConfig = field(default_factory=SplineConfig)
+
+    def __post_init__(self) -> None:
+        """Check; lists from JSON become tuples."""
+        object.__setattr__(self, "joints", tuple(self.joints))
+        object.__setattr__(self, "cameras", tuple(self.cameras))
+        if isinstance(self.spline, Mapping):
+            object.__setattr__(self, "spline", from_mapping(SplineConfig, self.spline, "spline"))
+        if not self.joints or not self.cameras:
+            raise ConfigError("a model needs at least one joint and one camera.")
+        for name in ("image_size", "channels", "keypoints", "trunk", "words"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"model {name} must be greater than zero; got {getattr(self, name)}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, for the checkpoint."""
+        return asdict(self)
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(torch.relu(self.up(self.norm(x))))
+
+
+class VlaModel(nn.Module):
+    """See the module's text for the picture.
+
+    Buffers (statistics, saved with the weights): `joint_mean`, `joint_std` (J,) [rad];
+    `control_mean`, `control_std` (N, J) [rad]. `basis` (K, N) is recomputed, not saved.
+    """
+
+    joint_mean: Tensor
+    joint_std: Tensor
+    control_mean: Tensor
+    control_std: Tensor
+    basis: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build with unit statistics."""
+        super().__init__()
+        self.config = c = config
+        n, j = c.spline.control_points, len(c.joints)
+        self.register_buffer("joint_mean", torch.zeros(j))
+        self.register_buffer("joint_std", torch.ones(j))
+        self.register_buffer("control_mean", torch.zeros(n, j))
+        self.register_buffer("control_std", torch.ones(n, j))
+        self.register_buffer("basis", torch.from_numpy(ChunkSpline(c.spline).matrix).float(), persistent=False)
+        self.encoders = nn.ModuleList(
+            [make_encoder(c.encoder, c.channels, c.keypoints, c.image_size) for _ in c.cameras]
+        )
+        self.joint_net = nn.Sequential(nn.Linear(j, 64), nn.ReLU(inplace=True), nn.Linear(64, 64))
+        self.word_net = nn.Linear(c.words, 16)
+        seen = sum(int(e.features) for e in self.encoders)
+        self.inlet = nn.Linear(seen + 64 + 16, c.trunk)
+        self.trunk = nn.Sequential(*[_Block(c.trunk) for _ in range(c.blocks)], nn.LayerNorm(c.trunk))
+        self.head = make_head(c.head, c.trunk, n, j)
+        self.auxiliary = nn.Linear(c.trunk, c.auxiliary) if c.auxiliary else None
+
+    def set_statistics(self, joints: np.ndarray, controls: np.ndarray, floor: float = 0.01) -> None:
+        """Take means and deviations from data.
+
+        Args:
+            joints: Measured positions, shape (S, J) [rad].
+            controls: Control points relative to them, shape (S, N, J) [rad].
+            floor: Least deviation [rad]: a joint that hardly moves is not blown up to unit scale.
+        """
+        pairs = {"joint": joints, "control": controls}
+        for name, values in pairs.items():
+            getattr(self, f"{name}_mean").copy_(torch.from_numpy(values.mean(axis=0)))
+            getattr(self, f"{name}_std").copy_(torch.from_numpy(np.maximum(values.std(axis=0), floor)))
+
+    def features(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
+        """Trunk features.
+
+        Args:
+            images: One batch per camera, in the order of `config.cameras`, (B, 3, S, S) in [-0.5, 0.5].
+            joints: Measured positions, shape (B, J) [rad].
+            words: Hashed sentences, shape (B, W).
+
+        Returns:
+            Shape (B, trunk).
+        """
+        seen = [net(image) for net, image in zip(self.encoders, images, strict=True)]
+        # Only the encoders gain from half precision; coordinates and joints would lose by it.
+        with torch.autocast(joints.device.type, enabled=False):
+            state = self.joint_net((joints - self.joint_mean) / self.joint_std)
+            return self.trunk(self.inlet(torch.cat([*seen, state, self.word_net(words)], dim=1)))
+
+    def normalise(self, controls: Tensor) -> Tensor:
+        """Relative control points (B, N, J) [rad] to unit scale."""
+        return (controls - self.control_mean) / self.control_std
+
+    def decode(self, z: Tensor, joints: Tensor) -> Tensor:
+        """Normalised control points (B, N, J) and measured joints (B, J) to waypoints (B, K, J) [rad]."""
+        controls = z.float() * self.control_std + self.control_mean + joints[:, None, :]
+        return torch.einsum("kn,bnj->bkj", self.basis, controls)
+
+    def forward(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
+        """Waypoints, shape (B, K, J) [rad], absolute; arguments as in `features`."""
+        return self.decode(self.head(self.features(images, joints, words)), joints)
+
+
+def to_input(images: Tensor) -> Tensor:
+    """Images (B, S, S, 3) uint8 to the network's range and layout, (B, 3, S, S) in [-0.5, 0.5]."""
+    return (images.permute(0, 3, 1, 2).float() / 255.0 - 0.5).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,80 @@
+"""What a policy is, and how one is made by name."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from vla_ros.core.errors import ConfigError, UnknownName
+from vla_ros.core.records import Chunk, Observation
+
+
+class Policy(Protocol):
+    """Observation in, chunk out. It may be slow; it never sleeps, and never sees a clock.
+
+    Attributes:
+        joints: Names of the joints it commands, in the order of the chunk's columns.
+        cameras: Names of the cameras it needs; empty for none.
+    """
+
+    joints: tuple[str, ...]
+    cameras: tuple[str, ...]
+
+    def infer(self, observation: Observation) -> Chunk:
+        """The chunk that answers `observation`, with the same stamp.
+
+        Raises:
+            RecordError: The observation lacks a camera or a joint, or names one it does not know.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget everything about the episode so far."""
+        ...
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+_POLICIES: dict[str, Callable[..., Policy]] = {}
+
+
+def policy(name: str) -> Callable[[F], F]:
+    """Register a class or function that makes a policy under `name`."""
+
+    def add(make: F) -> F:
+        _POLICIES[name] = make
+        return make
+
+    return add
+
+
+def make_policy(name: str, **options: Any) -> Policy:
+    """Make the policy called `name`: "learned", "expert" or "hold", or one of one's own.
+
+    Args:
+        name: Its name in the registry; or "module:name", which imports `module` first, where `@policy("name")` is.
+        options: Keyword arguments of its constructor.
+
+    Raises:
+        UnknownName: There is none of that name.
+        ConfigError: An option does not fit.
+    """
+    import vla_ros.policy.expert
+    import vla_ros.policy.hold
+    import vla_ros.policy.learned  # noqa: F401  (each registers itself)
+
+    module, _, name = name.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigError(f'policy module "{module}" cannot be imported: {error}.') from None
+    if name not in _POLICIES:
+        raise UnknownName("policy", name, _POLICIES)
+    make = _POLICIES[name]
+    try:
+        inspect.signature(make).bind(**options)
+    except TypeError as error:
+        raise ConfigError(f'policy "{name}": {error}.') from None
+    return make(**options)

@@ -1,0 +1,72 @@
+"""Train a policy for the simulated arm, from nothing to a checkpoint.
+
+    python -m vla_ros.train --config config/train/pick_place.yaml --minutes 28 --seed 0 --out runs/pick_place
+
+Records demonstrations of the scripted expert (those already in OUT are kept), learns from them, lets the
+policy drive in DAgger rounds while the expert labels, and evaluates the result on unseen scenes.
+Everything but that evaluation is inside --minutes. Ctrl-C saves what has been learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from vla_ros.config import config_dir
+from vla_ros.core.errors import VlaError
+from vla_ros.train.config import load_config
+from vla_ros.train.evaluate import evaluate, report
+from vla_ros.train.run import Run, Trainer
+
+
+def idle_cores(most: int = 4) -> int:
+    """Cores nobody else is using, 1 to `most`; threads that wait for a busy core are slower than one alone."""
+    return max(1, min(most, round((os.cpu_count() or 1) - os.getloadavg()[0])))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="python -m vla_ros.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, help="a YAML file; config/train/pick_place.yaml if not given")
+    parser.add_argument("--minutes", type=float, default=28.0, help="cap on recording and learning together")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batches and scenes")
+    parser.add_argument("--out", type=Path, default=Path("runs/pick_place"), help="folder of data and checkpoint")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="CPU threads while learning; 0: as many as are idle, at most 4"
+    )
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="override a setting, for example batch=64")
+    args = parser.parse_args(given)
+    torch.set_num_threads(args.threads or idle_cores())
+    try:
+        config = load_config(args.config or config_dir() / "train" / "pick_place.yaml", args.settings)
+        command = shlex.join(["python", "-m", "vla_ros.train", *given])
+        trainer = Trainer(Run(config, args.seed, args.minutes, args.out, command))
+        path = trainer.run()
+        print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        if config.evaluate:
+            print(report(evaluate(path, config.evaluate, task=config.task, robot=config.robot, cameras=config.cameras)))
+    except VlaError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        kept = args.out / "policy.safetensors"
+        print(
+            f"train: interrupted; {f'kept what was learned in {kept}' if kept.exists() else 'nothing was learned yet'}."
+        )
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Frames of demonstrations to tensors: shuffled, augmented, relative."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vla_ros.data.augment import augment
+from vla_ros.data.demos import DemoDataset
+from vla_ros.policy.instruction import embed
+from vla_ros.policy.model import to_input
+from vla_ros.policy.spline import ChunkSpline
+from vla_ros.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B frames.
+
+    Attributes:
+        images: One (B, 3, S, S) per camera.
+        joints: Measured (with noise), shape (B, J) [rad].
+        words: Hashed sentences, shape (B, W).
+        controls: Label as control points relative to `joints`, shape (B, N, J) [rad].
+        truth: Shape (B, A).
+    """
+
+    images: list[Tensor]
+    joints: Tensor
+    words: Tensor
+    controls: Tensor
+    truth: Tensor
+
+
+class BatchMaker:
+    """Draws batches from a data set that may grow between calls."""
+
+    def __init__(self, data: DemoDataset, config: TrainConfig, seed: int) -> None:
+        """Fit the splines of all labels once."""
+        self.data, self.config = data, config
+        self._rng = np.random.default_rng(seed)
+        self._spline = ChunkSpline(config.spline)
+        self._order: Iterator[int] = iter(())
+        self.update()
+
+    def update(self) -> None:
+        """Take in episodes added to the data set since the last call."""
+        self.joints = self.data.stacked("joints")
+        self.controls = self._spline.fit(self.data.stacked("labels")).astype(np.float32)
+        self.truth = self.data.stacked("truth")
+        self.words = np.stack([embed(e.instruction, self.config.network.words) for e in self.data.episodes])
+        self._order = iter(())
+
+    def relative(self) -> np.ndarray:
+        """All labels as control points relative to the measured joints, shape (S, N, J) [rad]."""
+        return self.controls - self.joints[:, None, :]
+
+    def _draw(self, count: int) -> np.ndarray:
+        chosen: list[int] = []
+        while len(chosen) < count:
+            nxt = next(self._order, None)
+            if nxt is None:
+                self._order = iter(self._rng.permutation(len(self.data)).tolist())
+            else:
+                chosen.append(nxt)
+        return np.array(chosen)
+
+    def make(self, count: int) -> Batch:
+        """The next `count` frames; every frame once before any comes twice."""
+        frames = self._draw(count)
+        rows = self.data.locate(frames)
+        images = []
+        for camera in self.config.cameras:
+            raw = np.stack([self.data.episodes[e].images[camera][t] for e, t in rows])
+            images.append(to_input(torch.from_numpy(augment(raw, self._rng, self.config.augment))))
+        noise = self._rng.normal(0.0, self.config.joint_noise_rad, self.joints[frames].shape)
+        joints = (self.joints[frames] + noise).astype(np.float32)
+        return Batch(
+            images,
+            torch.from_numpy(joints),
+            torch.from_numpy(self.words[rows[:, 0]]),
+            torch.from_numpy(self.controls[frames] - joints[:, None, :]),
+            torch.from_numpy(self.truth[frames]),
+        )

@@ -1,0 +1,187 @@
+"""The settings of a training run: one frozen dataclass, one YAML file, `key=value` on the command line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vla_ros.config import from_mapping, load_yaml, require
+from vla_ros.core.errors import ConfigError, UnknownName
+from vla_ros.data.augment import AugmentConfig
+from vla_ros.policy.spline import SplineConfig
+
+EVALUATION_SEED = 1_000_000
+"""Seeds from here on are never trained on."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The part of `ModelConfig` that is a choice and not given by robot and data; see there."""
+
+    channels: int = 16
+    keypoints: int = 32
+    trunk: int = 384
+    blocks: int = 2
+    words: int = 32
+    encoder: str = "keypoint"
+    head: str = "regression"
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What is recorded.
+
+    Attributes:
+        episodes: Expert episodes before training starts.
+        stride: Every `stride`-th control step becomes a frame.
+        noise_rad: Deviation of the smooth disturbance added to executed commands [rad]; labels are clean.
+        noise_s: Its correlation time [s].
+        delay_steps: Greatest age of a chunk when it takes over, in control steps; drawn per chunk.
+        replan_steps: Greatest number of control steps between chunks; drawn per episode.
+        rounds: DAgger rounds: the policy so far drives, the expert labels.
+        round_episodes: Episodes per round.
+        round_noise_rad: Deviation of the disturbance in those [rad].
+        processes: How many record at once.
+    """
+
+    episodes: int = 160
+    stride: int = 2
+    noise_rad: float = 0.06
+    noise_s: float = 0.4
+    delay_steps: int = 2
+    replan_steps: int = 4
+    rounds: int = 3
+    round_episodes: int = 40
+    round_noise_rad: float = 0.01
+    processes: int = 2
+
+    def __post_init__(self) -> None:
+        """Check."""
+        for name in ("episodes", "stride", "replan_steps", "processes"):
+            require(getattr(self, name) >= 1, f"demos.{name} must be at least 1; got {getattr(self, name)}.")
+        for name in ("noise_rad", "round_noise_rad", "delay_steps", "rounds", "round_episodes"):
+            require(getattr(self, name) >= 0, f"demos.{name} must not be negative; got {getattr(self, name)}.")
+        require(self.noise_s > 0.0, "demos.noise_s must be greater than zero.")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        task: Name of the task in the simulator.
+        robot: Name of the robot.
+        cameras: Names of the cameras the policy is shown.
+        image_size: Side of the images the policy is shown [px].
+        steps: Optimizer steps in all; the minutes given on the command line may cut them short.
+        batch: Frames per step.
+        lr: Peak learning rate.
+        weight_decay: Of AdamW.
+        warmup: Steps of linear warm-up.
+        ema: Decay of the averaged weights, which are the ones kept.
+        joint_noise_rad: Noise on the measured joints [rad].
+        auxiliary: Weight of the loss on truth (places of things, the expert's phase).
+        late: Weight of the last waypoint relative to the first.
+        joint_weights: Weight of a joint in the loss; 1 where not named.
+        bf16: Compute the network in bfloat16: "auto" (where the CPU has it), "on" or "off".
+        evaluate: Closed-loop episodes at the end; 0 for none.
+        demos: What is recorded.
+        network: The network.
+        spline: The chunk.
+        augment: What is done to images.
+    """
+
+    task: str = "pick_place"
+    robot: str = "so101"
+    cameras: tuple[str, ...] = ("front", "wrist")
+    image_size: int = 96
+    steps: int = 5000
+    batch: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    warmup: int = 200
+    ema: float = 0.998
+    joint_noise_rad: float = 0.004
+    auxiliary: float = 0.3
+    late: float = 0.3
+    joint_weights: Mapping[str, float] = field(default_factory=dict)
+    bf16: str = "auto"
+    evaluate: int = 20
+    demos: DemoConfig = field(default_factory=DemoConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    spline: SplineConfig = field(default_factory=SplineConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        """Check, and build the parts that came as mappings."""
+        for name, cls in _PARTS.items():
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                object.__setattr__(self, name, from_mapping(cls, value, name))
+            require(isinstance(getattr(self, name), cls), f"{name} must be a mapping.")
+        object.__setattr__(self, "cameras", tuple(self.cameras))
+        for name in ("image_size", "steps", "batch"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}.")
+        for name in ("lr",):
+            require(getattr(self, name) > 0.0, f"{name} must be greater than zero; got {getattr(self, name)}.")
+        for name in ("weight_decay", "warmup", "joint_noise_rad", "auxiliary", "late", "evaluate"):
+            require(getattr(self, name) >= 0, f"{name} must not be negative; got {getattr(self, name)}.")
+        require(0.0 <= self.ema < 1.0, f"ema must be in [0, 1); got {self.ema}.")
+        require(all(w > 0.0 for w in self.joint_weights.values()), "joint_weights must be greater than zero.")
+        # YAML reads a bare `on` as true.
+        object.__setattr__(self, "bf16", {True: "on", False: "off"}.get(self.bf16, self.bf16))  # type: ignore[call-overload]
+        if self.bf16 not in ("auto", "on", "off"):
+            raise UnknownName("value of bf16", str(self.bf16), ("auto", "on", "off"))
+
+
+_PARTS: dict[str, type] = {
+    "demos": DemoConfig,
+    "network": NetworkConfig,
+    "spline": SplineConfig,
+    "augment": AugmentConfig,
+}
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f'"{text}" is not of the form key=value.')
+    known: type = TrainConfig
+    *parents, leaf = key.split(".")
+    for part in parents:
+        if part not in _PARTS:
+            raise UnknownName("key", part, _PARTS, "the command line")
+        known, data = _PARTS[part], data.setdefault(part, {})
+    names = [f.name for f in fields(known) if is_dataclass(known)]
+    if leaf not in names:
+        raise UnknownName("key", leaf, names, "the command line")
+    try:
+        data[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f'the value in "{text}" is not valid YAML.') from None
+    if isinstance(data[leaf], str):
+        # YAML 1.1 takes 2e-3 for text.
+        with contextlib.suppress(ValueError):
+            data[leaf] = float(value)
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a training configuration.
+
+    Args:
+        path: A YAML file, or None for the defaults.
+        overrides: `key=value` or `part.key=value`, applied on top.
+
+    Raises:
+        UnknownName: A key that is not there; the text names the nearest.
+        ConfigError: A value that does not fit.
+    """
+    data = load_yaml(path) if path else {}
+    for text in overrides:
+        _override(data, text)
+    return from_mapping(TrainConfig, data, path.name if path else "the defaults")
