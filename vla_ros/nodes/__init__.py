@@ -1,0 +1,1 @@
+"""The only folder that imports rclpy: each node takes messages, calls the core, publishes."""

@@ -1,0 +1,217 @@
+"""Cameras and joints in, chunks out: always the newest observation, never a queue."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+from sensor_msgs.msg import Image as ImageMessage
+from sensor_msgs.msg import JointState as JointStateMessage
+from std_msgs.msg import String
+from trajectory_msgs.msg import JointTrajectory
+
+from vla_ros.config import config_dir, load_robot, require
+from vla_ros.core.errors import RecordError
+from vla_ros.core.observe import ObserveConfig, Observer
+from vla_ros.core.records import NS, Array, Observation, Refusal
+from vla_ros.nodes import topics
+from vla_ros.nodes.convert import chunk_to_message, image_from_message, joint_state_from_message, to_ns
+from vla_ros.nodes.params import check_log_dir, load_params
+from vla_ros.nodes.run import Loop, RosTime, newest, take
+from vla_ros.nodes.run import main as run
+from vla_ros.policy.policy import Policy, make_policy
+
+if TYPE_CHECKING:
+    from vla_ros.nodes.truth import TruthObserver
+
+
+@dataclass(frozen=True)
+class PolicyParams(ObserveConfig):
+    """Parameters of the node, beside the thresholds of observing.
+
+    Attributes:
+        robot: Name in config/robots, or a file.
+        policy: Name in the registry: "learned", "expert", "hold".
+        checkpoint: File of a learned policy; a relative one is looked for in config/checkpoints.
+        rate_hz: Most inferences per second [Hz].
+        delay_low_ms: Least delay added to every inference, for experiments [ms].
+        delay_high_ms: Greatest delay added; drawn uniformly [ms].
+        seed: Of the delays.
+        log_dir: Folder for `policy.json`, written at the end; "" for none.
+    """
+
+    robot: str = "so101"
+    policy: str = "learned"
+    checkpoint: str = "so101_pick_place.safetensors"
+    rate_hz: float = 10.0
+    delay_low_ms: float = 0.0
+    delay_high_ms: float = 0.0
+    seed: int = 0
+    log_dir: str = ""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        super().__post_init__()
+        check_log_dir(self.log_dir)
+        require(0.1 <= self.rate_hz <= 200.0, f"policy: rate_hz must be 0.1 to 200; got {self.rate_hz}.")
+        require(
+            0.0 <= self.delay_low_ms <= self.delay_high_ms < 60_000.0,
+            f"policy: delays must be 0 <= low <= high; got {self.delay_low_ms} to {self.delay_high_ms} ms.",
+        )
+
+
+class PolicyNode(Loop):
+    """Observes while there is an instruction; infers at most `rate_hz` times a second."""
+
+    period_ns = 4_000_000
+
+    def __init__(self, node: Node) -> None:
+        """Load the policy, then subscribe."""
+        self._params = params = load_params(node, PolicyParams)
+        self._node, self._time = node, RosTime(node)
+        robot = load_robot(params.robot)
+        ignored = lambda _message: None  # noqa: E731 - messages are taken, not called back
+        self._truth: TruthObserver | None = None
+        self._policy, self._observer = self._make(robot.joints, robot.name)
+        self._random = random.Random(params.seed)
+        self._instruction = ""
+        self._last_stamp_ns = self._next_ns = self._next_report_ns = 0
+        self._refusal: Refusal | None = None
+        self._counts: Counter[str] = Counter()
+        self._inference_s = 0.0
+        self._ready: tuple[int, JointTrajectory] | None = None
+        told = self._truth is not None
+        self._truth_sub = node.create_subscription(String, topics.SIM_TRUTH, ignored, topics.LATCHED) if told else None
+        self._joints_sub = node.create_subscription(JointStateMessage, topics.JOINT_STATES, ignored, topics.SENSOR)
+        self._camera_subs = {
+            name: node.create_subscription(ImageMessage, topics.CAMERA.format(name), ignored, topics.IMAGE)
+            for name in self._policy.cameras
+        }
+        self._instruction_sub = node.create_subscription(String, topics.INSTRUCTION, ignored, topics.LATCHED)
+        self._chunk_pub = node.create_publisher(JointTrajectory, topics.CHUNK, topics.RELIABLE)
+        self._diagnostics_pub = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.RELIABLE)
+        node.get_logger().info(f"policy {params.policy} for {robot.name} is ready")
+
+    def _make(self, joints: tuple[str, ...], robot: str) -> tuple[Policy, Observer | TruthObserver]:
+        params = self._params
+        if params.policy == "expert":
+            from vla_ros.nodes.truth import TruthObserver
+            from vla_ros.sim.expert import Expert
+
+            expert = Expert()
+            told = self._truth = TruthObserver(joints)
+
+            def path(_observation: Observation, count: int, dt_s: float) -> Array:
+                if told.truth is None:
+                    raise RecordError("the expert was asked before any truth came.")
+                return expert.target_path(told.truth, count * dt_s, dt_s)
+
+            return make_policy("expert", joints=joints, truth=path), told
+        policy: Policy
+        if params.policy == "learned":
+            file = Path(params.checkpoint)
+            file = file if file.is_file() else config_dir() / "checkpoints" / file
+            policy = make_policy("learned", checkpoint=file, robot=robot, joints=joints, threads=1)
+        else:
+            policy = make_policy(params.policy, joints=joints)
+        return policy, Observer(policy.cameras, joints, params)
+
+    def step(self, late_ns: int) -> None:
+        """Take what came; infer if it is time and there is something new to see."""
+        now = self._time.now_ns()
+        self._listen()
+        if now >= self._next_report_ns:
+            self._next_report_ns = now + NS
+            self._report()
+        self._deliver(now)
+        if self._ready is not None or not self._instruction or now < self._next_ns:
+            return
+        observation = self._observer.observe(now, self._instruction)
+        if isinstance(observation, Refusal):
+            self._refuse(observation)
+            self._next_ns = now + NS // 20
+        elif observation.stamp_ns > self._last_stamp_ns:
+            self._last_stamp_ns = observation.stamp_ns
+            self._next_ns = now + round(NS / self._params.rate_hz)
+            self._infer(observation)
+
+    def _listen(self) -> None:
+        message = newest(self._instruction_sub)
+        if message is not None and message.data != self._instruction:
+            self._instruction = message.data
+            self._policy.reset()
+        if self._truth is not None and self._truth_sub is not None:
+            message = newest(self._truth_sub)
+            if message is not None:
+                try:
+                    self._truth.take(message.data)
+                except RecordError as error:
+                    self._refuse(Refusal("malformed", str(error)))
+        if not isinstance(self._observer, Observer):
+            return
+        try:
+            for name, subscription in self._camera_subs.items():
+                message = newest(subscription)
+                if message is not None:
+                    self._observer.image(name, to_ns(message.header.stamp), image_from_message(message))
+            for message in take(self._joints_sub):
+                self._observer.joint_state(joint_state_from_message(message))
+        except RecordError as error:
+            self._refuse(Refusal("malformed", str(error)))
+
+    def _infer(self, observation: Observation) -> None:
+        begun = time.monotonic()
+        try:
+            chunk = self._policy.infer(observation)
+        except RecordError as error:
+            self._refuse(Refusal("policy", str(error)))
+            return
+        self._inference_s += time.monotonic() - begun
+        self._counts["inferences"] += 1
+        delay = self._random.uniform(self._params.delay_low_ms, self._params.delay_high_ms)
+        self._ready = self._time.now_ns() + round(delay * 1e6), chunk_to_message(chunk)
+        self._refusal = None
+        self._deliver(self._time.now_ns())
+
+    def _deliver(self, now: int) -> None:
+        """Send the chunk that is ready, once its added delay is over."""
+        if self._ready is not None and now >= self._ready[0]:
+            self._chunk_pub.publish(self._ready[1])
+            self._ready = None
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._refusal = refusal
+        self._counts[f"refused.{refusal.reason}"] += 1
+        self._node.get_logger().warning(f"no inference: {refusal.detail}", throttle_duration_sec=1.0)
+
+    def _report(self) -> None:
+        level = DiagnosticStatus.WARN if self._refusal else DiagnosticStatus.OK
+        text = self._refusal.detail if self._refusal else ("inferring" if self._instruction else "no instruction")
+        values = [KeyValue(key=k, value=str(v)) for k, v in sorted(self._counts.items())]
+        status = DiagnosticStatus(level=level, name="vla_ros: policy", message=text, values=values)
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._diagnostics_pub.publish(array)
+
+    def close(self) -> None:
+        """Write the log."""
+        if self._params.log_dir:
+            count = max(self._counts["inferences"], 1)
+            summary = {**self._counts, "inference_ms": 1e3 * self._inference_s / count}
+            (Path(self._params.log_dir) / "policy.json").write_text(json.dumps(summary, indent=1))
+
+
+def main() -> None:
+    """Run the node."""
+    run("policy", PolicyNode, shared_memory=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""How a node runs: one thread, one loop, no executor.
+
+Each node is a loop that takes what has arrived, calls the core and publishes. A take from an empty
+subscription costs about a microsecond, so nothing waits for a callback, no lock is needed, and a loop with
+deadlines is delayed by nothing but itself. `take` and `serve` use what rclpy's own executors call.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.service import Service
+from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
+
+from vla_ros.core.errors import ConfigError, VlaError
+from vla_ros.core.records import NS
+
+
+class Loop:
+    """What `main` runs: one `step` per deadline, until asked to end.
+
+    Attributes:
+        period_ns: Time between deadlines [ns].
+    """
+
+    period_ns: int
+
+    def step(self, late_ns: int) -> None:
+        """Do the work of one deadline; `late_ns` is how late it was woken [ns]."""
+        raise NotImplementedError
+
+    def may_end(self) -> bool:
+        """Asked before every further step once the process shall end; True ends the loop."""
+        return True
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+
+def take(subscription: Subscription, most: int = 10_000) -> Iterator[Any]:
+    """The messages that have arrived, oldest first; at most `most`, so that no flood holds up a loop."""
+    for _ in range(most):
+        taken = subscription.handle.take_message(subscription.msg_type, False)
+        if taken is None:
+            return
+        yield taken[0]
+
+
+def newest(subscription: Subscription) -> Any | None:
+    """The last message that has arrived, or None."""
+    message = None
+    for message in take(subscription):  # noqa: B007 - only the last is wanted
+        pass
+    return message
+
+
+def serve(service: Service) -> None:
+    """Answer the oldest request that has arrived, if any."""
+    kind: Any = service.srv_type
+    request, header = service.handle.service_take_request(kind.Request)
+    if header is not None:
+        service.send_response(service.callback(request, kind.Response()), header)
+
+
+class RosTime:
+    """ROS time that cannot jump: the system clock read once, carried on by the monotonic clock."""
+
+    def __init__(self, node: Node) -> None:
+        """Refuse simulated time, which this clock would not follow."""
+        if node.get_parameter("use_sim_time").value:
+            raise ConfigError(
+                "use_sim_time is not supported yet; let the simulator stamp with system time and run at real time."
+            )
+        self._offset = time.time_ns() - time.monotonic_ns()
+
+    def now_ns(self) -> int:
+        """Now [ns]."""
+        return time.monotonic_ns() + self._offset
+
+    def drift_ns(self) -> int:
+        """How far the system clock has jumped away since the start [ns]."""
+        return time.time_ns() - self.now_ns()
+
+
+CARRIERS = 10
+"""So much below the loop's own priority are the threads that bring its messages."""
+
+
+def set_realtime(priority: int) -> str:
+    """Ask for SCHED_FIFO for this thread and, a little less urgent, every other one of the process.
+
+    The others belong to the middleware: a loop that is never late is no use if what it listens to is.
+
+    Args:
+        priority: 1 to 90; 0 changes nothing. Needs root or an `rtprio` limit, and is never required.
+
+    Returns:
+        What came of it, for the log.
+    """
+    if not priority:
+        return "ordinary scheduling"
+    carriers = os.sched_param(max(priority - CARRIERS, 1))
+    try:
+        for thread in (int(name) for name in os.listdir("/proc/self/task")):
+            os.sched_setscheduler(thread, os.SCHED_FIFO, carriers)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except (OSError, AttributeError) as error:
+        return f"ordinary scheduling (SCHED_FIFO refused: {error})"
+    return f"SCHED_FIFO {priority}"
+
+
+class _Stop:
+    """Remembers that a signal asked the loop to end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def loop(node: Loop, stop: _Stop, context: Context) -> None:
+    """Step at absolute deadlines until asked to stop; deadlines missed by a whole period are skipped."""
+    deadline = time.monotonic_ns() + node.period_ns
+    while context.ok() and not (stop.asked and node.may_end()):
+        wait = deadline - time.monotonic_ns()
+        if wait > 0:
+            time.sleep(wait / NS)
+        late = time.monotonic_ns() - deadline
+        node.step(late)
+        deadline += node.period_ns * max(1, 1 + late // node.period_ns)
+
+
+def main(name: str, make: Callable[[Node], Loop], shared_memory: bool = False) -> None:
+    """Start a node, run it, end it: exit status 0, or 2 with one sentence where it cannot start.
+
+    Args:
+        name: Of the node.
+        make: Builds it.
+        shared_memory: Leave Fast DDS its shared-memory transport, for large images. With it `publish` was seen to wait
+            0.33 s now and then after a subscriber on this machine had ended. Leaving it out has no effect where
+            ROS_AUTOMATIC_DISCOVERY_RANGE is LOCALHOST: there rmw_fastrtps always adds it.
+    """
+    if not shared_memory:
+        os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
+    os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")  # a thread of its own waits, not the loop
+    stop = _Stop()
+    try:
+        rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # what rclpy makes of arguments and parameter files it cannot read
+        print(f"{name}: {str(error).partition(', at /')[0]}".replace("\n", " "), file=sys.stderr)
+        sys.exit(2)
+    ros = rclpy.create_node(name, automatically_declare_parameters_from_overrides=True, start_parameter_services=False)
+    try:
+        node = make(ros)
+    except VlaError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        ros.context.try_shutdown()
+        sys.exit(2)
+    try:
+        loop(node, stop, ros.context)
+    except ExternalShutdownException:
+        pass
+    finally:
+        node.close()
+        ros.destroy_node()
+        ros.context.try_shutdown()

@@ -1,0 +1,300 @@
+"""Plans and joint states in, commands out: the only publisher to the robot."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+from sensor_msgs.msg import JointState as JointStateMessage
+from std_msgs.msg import Bool, Float64, Float64MultiArray
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from vla_ros.config import load_robot, require
+from vla_ros.core.errors import RecordError
+from vla_ros.core.modes import Mode
+from vla_ros.core.records import NS
+from vla_ros.core.speed import LEAST
+from vla_ros.core.supervisor import Answer, Supervisor, SupervisorConfig
+from vla_ros.nodes import topics
+from vla_ros.nodes.convert import (
+    capture_of,
+    joint_state_from_message,
+    joint_state_to_message,
+    plan_from_message,
+    plan_to_message,
+)
+from vla_ros.nodes.params import check_log_dir, load_params
+from vla_ros.nodes.run import Loop, RosTime, serve, set_realtime, take
+from vla_ros.nodes.run import main as run
+
+LATEST = 100
+"""So many of the newest wake-ups back the greatest lateness is said."""
+LEVELS = {
+    Mode.STOPPING: DiagnosticStatus.WARN,
+    Mode.STOPPED: DiagnosticStatus.WARN,
+    Mode.ESTOPPED: DiagnosticStatus.ERROR,
+}
+NOTHING_SAID = object()
+
+
+@dataclass(frozen=True)
+class SupervisorParams(SupervisorConfig):
+    """Parameters of the node, beside those of the supervisor itself.
+
+    Attributes:
+        robot: Name in config/robots, or a file.
+        rate_hz: Commands per second [Hz].
+        command_topic: The robot's command topic (std_msgs/Float64MultiArray, positions [rad]).
+        realtime_priority: SCHED_FIFO priority of the process, 0 for none; tried, never required.
+        status_hz: State and diagnostics per second [Hz].
+        log_dir: Folder for `supervisor.json` and `loop.npz`, written at the end; "" for none.
+    """
+
+    robot: str = "so101"
+    rate_hz: float = 500.0
+    command_topic: str = topics.ROBOT_COMMAND
+    realtime_priority: int = 0
+    status_hz: float = 5.0
+    log_dir: str = ""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        super().__post_init__()
+        check_log_dir(self.log_dir)
+        require(50.0 <= self.rate_hz <= 2000.0, f"supervisor: rate_hz must be 50 to 2000; got {self.rate_hz}.")
+        require(0.1 <= self.status_hz <= 50.0, f"supervisor: status_hz must be 0.1 to 50; got {self.status_hz}.")
+        require(0 <= self.realtime_priority <= 90, "supervisor: realtime_priority must be 0 to 90.")
+
+
+class SupervisorNode(Loop):
+    """Ticks the supervisor first, then serves whatever arrived, in the slack of the same thread."""
+
+    def __init__(self, node: Node) -> None:
+        """Load the robot and advertise."""
+        self._params = params = load_params(node, SupervisorParams)
+        self._node, self._time = node, RosTime(node)
+        robot = load_robot(params.robot)
+        self._robot = robot
+        self._core = Supervisor(robot.limits, params)
+        self.period_ns = round(NS / params.rate_hz)
+        self._late: deque[int] = deque(maxlen=2_000_000)
+        self._ticks = 0
+        self._shown: tuple[Mode, str] | None = None
+        self._in_force: object = NOTHING_SAID
+        self._speed = 1.0
+        self._messages: dict[int, JointTrajectory] = {}
+
+        self._robot_pub = node.create_publisher(Float64MultiArray, params.command_topic, topics.RELIABLE)
+        self._copy_pub = node.create_publisher(JointStateMessage, topics.COMMAND, topics.STREAM)
+        self._plan_pub = node.create_publisher(JointTrajectory, topics.IN_FORCE, topics.LATCHED)
+        self._state_pub = node.create_publisher(DiagnosticStatus, topics.STATE, topics.LATCHED)
+        self._diagnostics_pub = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.RELIABLE)
+        ignored = lambda _message: None  # noqa: E731 - messages are taken, not called back
+        self._joints_sub = node.create_subscription(JointStateMessage, topics.JOINT_STATES, ignored, topics.SENSOR)
+        self._plan_sub = node.create_subscription(JointTrajectory, topics.PLAN, ignored, topics.RELIABLE)
+        self._speed_pub = node.create_publisher(Float64, topics.SPEED_SCALE, topics.LATCHED)
+        self._estop_sub = node.create_subscription(Bool, topics.ESTOP_INPUT, ignored, topics.RELIABLE)
+        self._speed_sub = node.create_subscription(Float64, topics.SPEED_ASKED, ignored, topics.RELIABLE)
+        self._apart_sub = node.create_subscription(Float64, topics.DISAGREEMENT, ignored, topics.RELIABLE)
+        core, now = self._core, self._time.now_ns
+        self._services = [
+            node.create_service(Trigger, name, self._answering(act))
+            for name, act in (
+                (topics.ESTOP, lambda: core.estop(now())),
+                (topics.STOP, lambda: core.stop(now())),
+                (topics.RESET, lambda: core.reset(now())),
+                (topics.ARM, self._arm),
+            )
+        ]
+        self._command = Float64MultiArray()
+        self._scheduling = set_realtime(params.realtime_priority)
+        node.get_logger().info(f"{robot.name}, {params.rate_hz:g} Hz, {self._scheduling}")
+
+    def _answering(self, act: Callable[[], Answer]) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
+        def callback(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            answer = act()
+            response.success, response.message = answer.ok, answer.text
+            self._node.get_logger().info(answer.text)
+            return response
+
+        return callback
+
+    def _arm(self) -> Answer:
+        """Arm, unless somebody else speaks to the robot."""
+        others = self._others()
+        return Answer(False, f"cannot arm: {others}.") if others else self._core.arm(self._time.now_ns())
+
+    def step(self, late_ns: int) -> None:
+        """One command, then the input that came meanwhile."""
+        self._late.append(late_ns)
+        self._ticks += 1
+        self._send_command()
+        try:
+            self._listen()
+            self._speak()
+        except Exception as error:  # whatever it is, it must not keep the next command from being sent
+            self._node.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
+            self._core.refused["internal"] += 1
+            self._core.stop(self._time.now_ns(), f"internal error: {error}")
+
+    def _send_command(self) -> None:
+        now = self._time.now_ns()
+        command = self._core.tick(now)
+        if command is not None:
+            self._command.data = command.state.position.tolist()
+            self._robot_pub.publish(self._command)
+            self._copy_pub.publish(
+                joint_state_to_message(now, self._robot.joints, command.state.position, command.state.velocity)
+            )
+
+    def _speak(self) -> None:
+        self._announce()
+        if self._ticks % round(self._params.rate_hz / self._params.status_hz) == 0:
+            self._look_around()
+            self._report()
+        elif (self._core.mode, self._core.reason) != self._shown:
+            self._report()
+
+    def _listen(self) -> None:
+        for service in self._services:
+            serve(service)
+        for message in take(self._estop_sub, most=5):
+            self._core.watch.estop_input(message.data, self._time.now_ns())
+        for message in take(self._joints_sub, most=5):
+            self._take_joints(message)
+        for message in take(self._plan_sub, most=1):
+            self._take_plan(message)
+        for message in take(self._apart_sub, most=5):
+            self._core.speed.disagreement(message.data)
+        for message in take(self._speed_sub, most=5):
+            if not self._core.speed.ask(message.data):
+                self._refused("speed", f"a speed is {LEAST} to 1; got {message.data}.")
+
+    def _take_joints(self, message: JointStateMessage) -> None:
+        try:
+            self._core.joint_state(joint_state_from_message(message), self._time.now_ns())
+        except RecordError as error:
+            self._refused("joint_state", str(error))
+
+    def _take_plan(self, message: JointTrajectory) -> None:
+        try:
+            plan = plan_from_message(message).in_order(self._robot.joints)
+        except RecordError as error:
+            self._refused("malformed", str(error))
+            return
+        refusal = self._core.plan(plan, self._time.now_ns(), capture_of(message))
+        if refusal:
+            self._node.get_logger().warning(f"plan refused: {refusal.detail}", throttle_duration_sec=1.0)
+        else:
+            self._messages = {plan.start_ns: message}
+
+    def _refused(self, reason: str, sentence: str) -> None:
+        self._core.refused[reason] += 1
+        self._node.get_logger().warning(sentence, throttle_duration_sec=1.0)
+
+    def _announce(self) -> None:
+        """Publish the plan in force whenever it changes."""
+        plan = self._core.in_force()
+        if plan is self._in_force:
+            return
+        self._in_force = plan
+        if plan is None:
+            self._plan_pub.publish(JointTrajectory(joint_names=list(self._robot.joints)))
+        else:
+            self._plan_pub.publish(self._messages.get(plan.start_ns) or plan_to_message(plan))
+
+    def _others(self) -> str:
+        """What is wrong if more than this node publishes to the robot, else ""."""
+        count = self._node.count_publishers(self._params.command_topic)
+        return f"{count} publishers on {self._params.command_topic}" if count > 1 else ""
+
+    def _look_around(self) -> None:
+        """Watch what is not heard: other publishers on the robot's topic, a clock that is set."""
+        core = self._core
+        core.watch.publishers(self._node.count_publishers(self._params.command_topic) - 1)
+        core.watch.clock(self._time.drift_ns())
+
+    def _say_speed(self) -> None:
+        core = self._core
+        speed = round(core.speed.scale(self._time.now_ns()), 2)
+        if speed != self._speed and core.mode is Mode.RUNNING:
+            self._speed = speed
+            self._speed_pub.publish(Float64(data=speed))
+
+    def _report(self) -> None:
+        self._say_speed()
+        core = self._core
+        self._shown = (core.mode, core.reason)
+        jump_s = self._time.drift_ns() / NS
+        counters: dict[str, object] = {
+            "speed": self._speed,
+            "tracking_error": f"{core.watch.tracking_error:.3f}",
+            "faults": "; ".join(fault.detail for fault in core.faults),
+            "accepted": core.accepted,
+            **{f"refused.{k}": v for k, v in core.refused.items()},
+            **{f"fault.{k}": v for k, v in core.faulted.items()},
+            "late_ms": f"{max(itertools.islice(reversed(self._late), LATEST), default=0) / 1e6:.2f}",
+        }
+        values = [KeyValue(key=k, value=str(v)) for k, v in counters.items()]
+        status = DiagnosticStatus(
+            level=LEVELS.get(core.mode, DiagnosticStatus.WARN if core.faults else DiagnosticStatus.OK),
+            name="vla_ros: supervisor",
+            message=f"{core.mode.value}: {core.reason}",
+            hardware_id=self._robot.name,
+            values=[
+                KeyValue(key="mode", value=core.mode.value),
+                KeyValue(key="reason", value=core.reason),
+                *values,
+                KeyValue(key="clock_jump_s", value=f"{jump_s:.3f}"),
+            ],
+        )
+        self._state_pub.publish(status)
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        self._diagnostics_pub.publish(array)
+
+    def may_end(self) -> bool:
+        """Bring the arm to rest along its path first."""
+        if self._core.mode is Mode.RUNNING:
+            self._core.stop(self._time.now_ns(), "the supervisor was asked to end")
+        return self._core.at_rest
+
+    def close(self) -> None:
+        """Write the log, while what was said last is still under way; the robot holds its last command, at rest."""
+        self._report()
+        time.sleep(0.1)
+        if not self._params.log_dir:
+            return
+        folder = Path(self._params.log_dir)
+        core = self._core
+        np.savez_compressed(folder / "loop.npz", late_ns=np.array(self._late), period_ns=self.period_ns)
+        summary = {
+            "rate_hz": self._params.rate_hz,
+            "scheduling": self._scheduling,
+            "mode": core.mode.value,
+            "reason": core.reason,
+            "accepted": core.accepted,
+            "refused": dict(core.refused),
+            "faulted": dict(core.faulted),
+            "handover_jump": core.handover_jump.tolist(),
+        }
+        (folder / "supervisor.json").write_text(json.dumps(summary, indent=1))
+
+
+def main() -> None:
+    """Run the node."""
+    run("supervisor", SupervisorNode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Every topic and service of the flow: name, type, quality of service; one home for each."""
+
+from __future__ import annotations
+
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+JOINT_STATES = "joint_states"
+CAMERA = "camera/{}/image_raw"
+INSTRUCTION = "vla/instruction"
+"""std_msgs/String, latched: the task as a sentence; empty means rest."""
+CHUNK = "vla/chunk"
+PLAN = "vla/plan"
+IN_FORCE = "vla/plan_in_force"
+"""trajectory_msgs/JointTrajectory, latched: the newest permitted plan; without points, none."""
+COMMAND = "vla/command"
+"""sensor_msgs/JointState: a stamped copy of every command."""
+STATE = "vla/state"
+"""diagnostic_msgs/DiagnosticStatus, latched: mode, reason and counters of the supervisor."""
+DISAGREEMENT = "vla/disagreement"
+"""std_msgs/Float64: distance between chunk and plan in force at the hand-over [rad]."""
+ESTOP_INPUT = "vla/estop_input"
+"""std_msgs/Bool: true = pressed; with `estop_heartbeat_s` its silence is an emergency stop."""
+SPEED_ASKED = "vla/speed"
+"""std_msgs/Float64: how fast the operator wants the arm to go, 0.1 to 1 of full speed."""
+SPEED_SCALE = "vla/speed_scale"
+"""std_msgs/Float64, latched: how fast the planner's clock shall run, 0.1 to 1; without it, 1."""
+ROBOT_COMMAND = "forward_position_controller/commands"
+DIAGNOSTICS = "diagnostics"
+SIM_SEED = "sim/seed"
+"""std_msgs/Int64: rearrange the scene from this seed; the arm stays as it is."""
+SIM_TRUTH = "sim/truth"
+"""std_msgs/String, JSON: the simulator's truth (seed, success, poses, clock)."""
+
+ARM, STOP, ESTOP, RESET = "vla/arm", "vla/stop", "vla/estop", "vla/reset"
+
+SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+IMAGE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+STREAM = QoSProfile(depth=2000, reliability=ReliabilityPolicy.RELIABLE)
+"""For whoever must see every command."""
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+STREAM_LATCHED = QoSProfile(
+    depth=2000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
