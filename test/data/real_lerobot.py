@@ -1,0 +1,64 @@
+"""Run by the Python of an environment with the real LeRobot: opens OURS, writes THEIRS, says in OUT what it saw.
+
+python real_lerobot.py OURS THEIRS OUT.npz
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+import numpy as np
+
+with contextlib.suppress(ModuleNotFoundError):
+    import tvshim  # noqa: F401  (lets torchvision import beside a CPU build of torch)
+
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.datasets.utils import dataset_to_policy_features
+
+ours, theirs, out = sys.argv[1:]
+
+data = LeRobotDataset("local/ours", root=ours, delta_timestamps={"action": [0.0, 0.1]})
+seen: dict[str, Any] = {
+    "episodes": data.num_episodes,
+    "frames": data.num_frames,
+    "fps": data.fps,
+    "robot": data.meta.robot_type,
+    "features": sorted(dataset_to_policy_features(data.features)),
+    "mean": data.meta.stats["observation.state"]["mean"],
+    "front_mean": data.meta.stats["observation.images.front"]["mean"],
+    "starts": [int(row["dataset_from_index"]) for row in data.meta.episodes],
+}
+items = [data[k] for k in range(len(data))]
+seen["tasks"] = [item["task"] for item in items]
+for name in ("observation.state", "action", "action_is_pad", "labels", "truth", "timestamp", "episode_index"):
+    seen[name] = np.stack([item[name].numpy() for item in items])
+for name in ("front", "wrist"):
+    images = np.stack([item[f"observation.images.{name}"].numpy() for item in items])
+    seen[name] = np.round(images * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+part = LeRobotDataset("local/ours", root=ours, episodes=[1])
+seen["part"] = np.stack([part[k]["observation.state"].numpy() for k in range(len(part))])
+
+features = {
+    "observation.state": {"dtype": "float32", "shape": (2,), "names": ["a", "b"]},
+    "action": {"dtype": "float32", "shape": (2,), "names": ["a", "b"]},
+    "next.done": {"dtype": "bool", "shape": (1,), "names": None},
+    "observation.images.front": {"dtype": "image", "shape": (16, 16, 3), "names": ["height", "width", "channels"]},
+}
+written = LeRobotDataset.create(
+    "local/theirs", fps=10, features=features, root=theirs, robot_type="r", use_videos=False
+)
+for episode, length in enumerate((3, 5)):
+    for k in range(length):
+        frame = {
+            "observation.state": np.array([episode, k], dtype=np.float32),
+            "action": np.array([k, 0.5], dtype=np.float32),
+            "next.done": np.array([k == length - 1]),
+            "observation.images.front": np.full((16, 16, 3), (10 * k, episode, 200), dtype=np.uint8),
+            "task": f"task {episode}",
+        }
+        written.add_frame(frame)
+    written.save_episode()
+written.finalize()
+np.savez(out, **seen)

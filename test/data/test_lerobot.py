@@ -1,0 +1,251 @@
+"""LeRobot datasets: the layout field by field, round trips without loss, whole or absent, refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vla_ros.core.errors import ConfigError
+from vla_ros.data import lerobot
+from vla_ros.data.demos import DemoDataset, DemoInfo, Episode
+from vla_ros.data.lerobot import Frames, Head, read_dataset, read_head, write_dataset
+from vla_ros.data.lerobot_demos import load_demos, save_demos
+from vla_ros.data.lerobot_stats import Tally
+
+JOINTS = ("shoulder", "elbow", "gripper")
+INFO = DemoInfo("pick_place", "so101", JOINTS, ("front", "wrist"), ("cube_x", "held"), 16, 0.05, 8)
+
+
+def episode(seed: int, frames: int) -> Episode:
+    rng = np.random.default_rng(seed)
+    images = {name: rng.integers(0, 256, (frames, 16, 16, 3), dtype=np.uint8) for name in INFO.cameras}
+    numbers = [rng.normal(size=(frames, *shape)).astype(np.float32) for shape in ((3,), (8, 3), (2,))]
+    return Episode(images, *numbers, f"task {seed % 2}", {"seed": seed})
+
+
+EPISODES = [episode(0, 4), episode(1, 7), episode(2, 5)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_demos(tmp_path / "set", INFO, EPISODES, fps=10)
+    return tmp_path / "set"
+
+
+def same(data: DemoDataset) -> None:
+    assert data.info == INFO
+    assert len(data.episodes) == len(EPISODES)
+    for back, wanted in zip(data.episodes, EPISODES, strict=True):
+        assert (back.instruction, back.notes) == (wanted.instruction, wanted.notes)
+        for name in ("joints", "labels", "truth"):
+            np.testing.assert_array_equal(getattr(back, name), getattr(wanted, name))
+            assert getattr(back, name).dtype == np.float32
+        for name in INFO.cameras:
+            np.testing.assert_array_equal(back.images[name], wanted.images[name])
+
+
+def test_round_trip_without_loss(folder: Path) -> None:
+    same(load_demos(folder))
+
+
+def test_files(folder: Path) -> None:
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    assert names == [
+        "data/chunk-000/file-000.parquet",
+        "meta/episodes/chunk-000/file-000.parquet",
+        "meta/info.json",
+        "meta/stats.json",
+        "meta/tasks.parquet",
+    ]
+    assert [p.name for p in folder.parent.iterdir()] == ["set"]
+
+
+def test_info(folder: Path) -> None:
+    info = json.loads((folder / "meta" / "info.json").read_text())
+    wanted = {
+        "codebase_version": "v3.0",
+        "robot_type": "so101",
+        "fps": 10,
+        "total_episodes": 3,
+        "total_frames": 16,
+        "total_tasks": 2,
+        "chunks_size": 1000,
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "video_path": None,
+        "splits": {"train": "0:3"},
+    }
+    assert {key: info[key] for key in wanted} == wanted
+    assert info["features"]["observation.state"] == {"dtype": "float32", "shape": [3], "names": list(JOINTS)}
+    assert info["features"]["observation.images.front"] == {
+        "dtype": "image",
+        "shape": [16, 16, 3],
+        "names": ["height", "width", "channels"],
+    }
+    for key, dtype in (("timestamp", "float32"), ("index", "int64"), ("task_index", "int64")):
+        assert info["features"][key] == {"dtype": dtype, "shape": [1], "names": None}
+
+
+def test_data(folder: Path) -> None:
+    file = pq.ParquetFile(folder / "data" / "chunk-000" / "file-000.parquet")
+    assert file.num_row_groups == 3
+    table = file.read()
+    assert table.schema.field("action").type == pa.list_(pa.float32(), 3)
+    assert table.schema.field("observation.images.front").type == lerobot.IMAGE
+    assert table.column_names == list(json.loads((folder / "meta" / "info.json").read_text())["features"])
+    assert table["index"].to_pylist() == list(range(16))
+    assert table["frame_index"].to_pylist() == [*range(4), *range(7), *range(5)]
+    assert table["episode_index"].to_pylist() == [0] * 4 + [1] * 7 + [2] * 5
+    assert table["task_index"].to_pylist() == [0] * 4 + [1] * 7 + [0] * 5
+    np.testing.assert_array_equal(table["timestamp"], (np.array(table["frame_index"]) / 10).astype(np.float32))
+    # The target one frame (two waypoints) later.
+    np.testing.assert_array_equal(np.stack(table["action"].to_pylist())[:4], EPISODES[0].labels[:, 1])
+
+
+def test_episodes_and_tasks(folder: Path) -> None:
+    rows = pq.read_table(folder / "meta" / "episodes").to_pylist()
+    assert rows[1] == {
+        "episode_index": 1,
+        "tasks": ["task 1"],
+        "length": 7,
+        "data/chunk_index": 0,
+        "data/file_index": 0,
+        "dataset_from_index": 4,
+        "dataset_to_index": 11,
+        "meta/episodes/chunk_index": 0,
+        "meta/episodes/file_index": 0,
+    }
+    tasks = pq.read_table(folder / "meta" / "tasks.parquet")
+    assert tasks.to_pydict() == {"task_index": [0, 1], "task": ["task 0", "task 1"]}
+    assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
+
+
+def test_statistics(folder: Path) -> None:
+    stats = json.loads((folder / "meta" / "stats.json").read_text())
+    state = np.concatenate([e.joints for e in EPISODES]).astype(np.float64)
+    np.testing.assert_allclose(stats["observation.state"]["mean"], state.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(stats["observation.state"]["std"], state.std(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(stats["observation.state"]["q90"], np.quantile(state, 0.9, axis=0), rtol=1e-12)
+    assert stats["observation.state"]["count"] == [16]
+    pixels = np.concatenate([e.images["front"] for e in EPISODES]).reshape(-1, 3) / 255.0
+    front = {key: np.array(value) for key, value in stats["observation.images.front"].items()}
+    assert front["mean"].shape == (3, 1, 1)
+    np.testing.assert_allclose(front["mean"].ravel(), pixels.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(front["std"].ravel(), pixels.std(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(front["q10"].ravel(), np.quantile(pixels, 0.1, axis=0), atol=1 / 255)
+    assert stats["frame_index"]["max"] == [6.0]
+
+
+def test_a_single_colour_has_no_deviation() -> None:
+    tally = Tally()
+    tally.add(np.full((2, 4, 4, 3), 51, dtype=np.uint8))
+    stats = tally.result()
+    assert stats["std"] == [[[0.0]]] * 3
+    assert stats["q01"] == stats["max"] == [[[0.2]]] * 3
+
+
+def test_files_are_closed_at_their_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lerobot, "FILE_BYTES", 1)
+    monkeypatch.setattr(lerobot, "FILES_PER_CHUNK", 2)
+    save_demos(tmp_path / "set", INFO, EPISODES, fps=20)
+    places = [f"chunk-00{c}/file-00{f}.parquet" for c, f in ((0, 0), (0, 1), (1, 0))]
+    assert sorted(str(p.relative_to(tmp_path / "set" / "data")) for p in tmp_path.glob("set/data/*/*")) == places
+    rows = pq.read_table(tmp_path / "set" / "meta" / "episodes").to_pylist()
+    assert [(r["data/chunk_index"], r["data/file_index"]) for r in rows] == [(0, 0), (0, 1), (1, 0)]
+    same(load_demos(tmp_path / "set"))
+
+
+def test_a_feature_of_one_number(tmp_path: Path) -> None:
+    head = Head(30, "r", {"action": ("x",)}, {})
+    write_dataset(tmp_path / "set", head, [Frames({"action": np.ones((3, 1), dtype=np.float32)}, {}, "go")])
+    assert pq.read_table(tmp_path / "set" / "data").schema.field("action").type == pa.float32()
+    (back,) = read_dataset(tmp_path / "set")
+    assert back.vectors["action"].shape == (3, 1)
+
+
+def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    def broken() -> Iterator[Episode]:
+        yield EPISODES[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save_demos(tmp_path / "set", INFO, broken(), fps=10)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "fps", "says"),
+    [
+        (replace(EPISODES[0], joints=np.zeros((4, 2), dtype=np.float32)), 10, "joints of an episode must have shape"),
+        (replace(EPISODES[0], images={}), 10, "images of front"),
+        (replace(EPISODES[0], truth=np.full((4, 2), np.nan, dtype=np.float32)), 10, "truth of an episode must be fini"),
+        (EPISODES[0], 7, "not a whole number of waypoints"),
+        (EPISODES[0], 0, "not a whole number of waypoints"),
+        (EPISODES[0], 1, "not a whole number of waypoints"),
+    ],
+)
+def test_what_does_not_fit_leaves_nothing(bad: Episode, fps: int, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=says):
+        save_demos(tmp_path / "set", INFO, [EPISODES[1], bad], fps)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (Head(10, "r", {"a/b": ("x",)}, {}), "a/b"),
+        (Head(10, "r", {"index": ("x",)}, {}), "index"),
+        (Head(10, "r", {}, {}), "numbers"),
+        (Head(10.5, "r", {"a": ("x",)}, {}), "whole frames"),
+    ],
+)
+def test_bad_heads_are_refused(head: Head, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=says):
+        write_dataset(tmp_path / "set", head, [])
+
+
+def test_an_existing_folder_and_no_episodes_are_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="is there already"):
+        save_demos(folder, INFO, EPISODES, fps=10)
+    with pytest.raises(ConfigError, match="at least one episode"):
+        save_demos(folder.parent / "other", INFO, [], fps=10)
+    assert [p.name for p in folder.parent.iterdir()] == ["set"]
+
+
+def change(folder: Path, **values) -> None:
+    path = folder / "meta" / "info.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+DAMAGE = [
+    (lambda f: (f / "meta" / "info.json").unlink(), "is not a LeRobot dataset"),
+    (lambda f: (f / "meta" / "info.json").write_text("[]"), "is not a LeRobot dataset"),
+    (lambda f: change(f, codebase_version="v2.1"), "reads v3.0"),
+    (lambda f: change(f, total_frames=17), "holds 16 frames; its info.json says 17"),
+    (lambda f: change(f, features={"a": {"dtype": "video", "shape": [4, 4, 3], "names": None}}), "as video"),
+    (lambda f: change(f, vla_ros={}), "not of demonstrations"),
+    (lambda f: (f / "meta" / "tasks.parquet").unlink(), "is damaged"),
+    (lambda f: (f / "data/chunk-000/file-000.parquet").write_bytes(b"PAR1, interrupted"), "is damaged"),
+]
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGE)
+def test_damage_is_refused(damage, says: str, folder: Path) -> None:
+    damage(folder)
+    with pytest.raises(ConfigError, match=says):
+        load_demos(folder)
+
+
+def test_head(folder: Path) -> None:
+    head, info = read_head(folder)
+    assert (head.fps, head.robot, head.vectors["action"], head.images["observation.images.wrist"]) == (
+        *(10, "so101", JOINTS),
+        (16, 16),
+    )
+    assert info["vla_ros"]["notes"][2] == {"seed": 2}

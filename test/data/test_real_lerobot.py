@@ -1,0 +1,77 @@
+"""The real LeRobot opens what we write, and we read what it writes.
+
+It needs an environment of its own, for LeRobot asks for other versions of torch than we do: put the path of its
+Python into `VLA_LEROBOT_PYTHON`. Without it, and without LeRobot here, the test is skipped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.test_lerobot import EPISODES, INFO
+
+from vla_ros.data.lerobot import read_dataset, read_head
+from vla_ros.data.lerobot_demos import save_demos
+
+PYTHON = os.environ.get("VLA_LEROBOT_PYTHON") or (sys.executable if importlib.util.find_spec("lerobot") else "")
+pytestmark = pytest.mark.skipif(
+    not PYTHON, reason="LeRobot is not installed; VLA_LEROBOT_PYTHON names a Python that has it"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("lerobot")
+    save_demos(root / "ours", INFO, EPISODES, fps=10)
+    script = Path(__file__).with_name("real_lerobot.py")
+    command = [PYTHON, str(script), *(str(root / name) for name in ("ours", "theirs", "seen.npz"))]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "hf"), "PYTHONPATH": ""}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def test_lerobot_opens_what_we_write(folder: Path) -> None:
+    seen = np.load(folder / "seen.npz")
+    assert (seen["episodes"], seen["frames"], seen["fps"], str(seen["robot"])) == (3, 16, 10, "so101")
+    assert seen["starts"].tolist() == [0, 4, 11]
+    assert seen["tasks"].tolist() == [e.instruction for e in EPISODES for _ in range(len(e))]
+    assert set(seen["features"]) == {
+        "action",
+        "observation.images.front",
+        "observation.images.wrist",
+        "observation.state",
+    }
+    joints = np.concatenate([e.joints for e in EPISODES])
+    np.testing.assert_array_equal(seen["observation.state"], joints)
+    np.testing.assert_allclose(seen["mean"], joints.mean(axis=0), rtol=1e-5)
+    assert seen["front_mean"].shape == (3, 1, 1)
+    labels = np.concatenate([e.labels for e in EPISODES])
+    np.testing.assert_array_equal(seen["labels"], labels.reshape(16, -1))
+    np.testing.assert_array_equal(seen["truth"], np.concatenate([e.truth for e in EPISODES]))
+    np.testing.assert_array_equal(seen["action"][:, 0], labels[:, 1])
+    last = np.isin(np.arange(16), [3, 10, 15])
+    assert (seen["action_is_pad"] == np.stack([np.zeros(16, bool), last], axis=1)).all()
+    np.testing.assert_array_equal(seen["action"][~last, 1], labels[1:, 1][~last[:-1]])
+    for name in INFO.cameras:
+        np.testing.assert_array_equal(seen[name], np.concatenate([e.images[name] for e in EPISODES]))
+    np.testing.assert_array_equal(seen["part"], EPISODES[1].joints)
+
+
+def test_we_read_what_lerobot_writes(folder: Path) -> None:
+    head, _ = read_head(folder / "theirs")
+    assert (head.fps, head.robot, head.vectors["action"]) == (10, "r", ("a", "b"))
+    episodes = list(read_dataset(folder / "theirs"))
+    assert [(len(e), e.task) for e in episodes] == [(3, "task 0"), (5, "task 1")]
+    for number, episode in enumerate(episodes):
+        k = np.arange(len(episode))
+        np.testing.assert_array_equal(episode.vectors["observation.state"], np.stack([k * 0 + number, k], axis=1))
+        assert episode.vectors["next.done"][:, 0].tolist() == [0.0] * (len(episode) - 1) + [1.0]
+        image = episode.images["observation.images.front"]
+        np.testing.assert_array_equal(image[:, 3, 5], np.stack([10 * k, k * 0 + number, k * 0 + 200], axis=1))

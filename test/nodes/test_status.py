@@ -1,0 +1,48 @@
+"""`vla status`: what it shows of a real graph, and that it says so where there is none."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vla_ros.cli.status import SUPERVISOR, Heard, render
+from vla_ros.nodes.witness import Listener
+
+
+def vla_status(*args: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "vla_ros.cli", "status", *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ})
+
+
+@pytest.mark.graph
+def test_once_prints_mode_reason_and_counters(stack: Listener):
+    done = vla_status("--once", "--wait", "20")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] in ("RUNNING", "STOPPED")  # a starved simulator may have been noticed
+    assert "tracking_error" in done.stdout
+    assert "accepted" in done.stdout
+
+
+@pytest.mark.graph
+def test_without_a_supervisor_it_says_so(ros_domain: int):
+    done = vla_status("--once", "--wait", "1")
+    assert done.returncode == 1
+    assert f"no supervisor heard in ROS domain {ros_domain}" in done.stdout
+
+
+def test_the_page_names_faults_levels_and_silence() -> None:
+    values = {"mode": "stopped", "reason": "no joint state", "faults": "one; two", "accepted": "7"}
+    parts = {
+        SUPERVISOR: Heard(1, "", values, 10.0),
+        "vla_ros: planner": Heard(2, "in trouble", {"planned": "3"}, 1.0),
+    }
+    assert render(parts, 11.0).splitlines() == [
+        "STOPPED   no joint state",
+        "  ! one",
+        "  ! two",
+        "",
+        "  accepted  7",
+        "",
+        "planner: ERROR  in trouble  planned 3   (silent for 10 s)",
+    ]

@@ -1,0 +1,138 @@
+"""Policies by name: what they give, and what they refuse to be shown."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vla_ros.core.errors import ConfigError, RecordError, UnknownName
+from vla_ros.core.records import Observation
+from vla_ros.policy.checkpoint import CheckpointInfo, save_checkpoint
+from vla_ros.policy.encoders import make_encoder
+from vla_ros.policy.heads import make_head
+from vla_ros.policy.images import shrink
+from vla_ros.policy.instruction import embed
+from vla_ros.policy.model import ModelConfig, VlaModel
+from vla_ros.policy.policy import make_policy
+
+JOINTS = ("a", "b", "c")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = ModelConfig(JOINTS, ("front", "wrist"), channels=8, keypoints=8, trunk=64)
+    model = VlaModel(config)
+    torch.nn.init.normal_(model.head.out.weight, std=0.1)
+    path = tmp_path / "policy.safetensors"
+    save_checkpoint(path, model, CheckpointInfo("so101", "put it there", config))
+    return path
+
+
+def see(joints=JOINTS, cameras=("front", "wrist"), positions=(0.1, 0.2, 0.3), size=(224, 224), text="") -> Observation:
+    rng = np.random.default_rng(3)
+    images = {c: rng.integers(0, 256, (*size, 3), dtype=np.uint8) for c in ("front", "wrist")}
+    return Observation(123, {c: images[c] for c in cameras}, joints, np.array(positions), text)
+
+
+def test_learned_answers_with_a_chunk(checkpoint: Path) -> None:
+    policy = make_policy("learned", checkpoint=checkpoint, robot="so101")
+    policy.reset()
+    chunk = policy.infer(see())
+    assert policy.cameras == ("front", "wrist")
+    assert chunk.stamp_ns == 123
+    assert chunk.joints == JOINTS
+    assert chunk.positions.shape == (32, 3)
+    np.testing.assert_allclose(chunk.offsets_s, 0.05 * np.arange(1, 33))
+    assert np.isfinite(chunk.positions).all()
+
+
+def test_learned_matches_joints_by_name(checkpoint: Path) -> None:
+    policy = make_policy("learned", checkpoint=checkpoint)
+    one = policy.infer(see())
+    two = policy.infer(see(joints=("c", "b", "a"), positions=(0.3, 0.2, 0.1)))
+    np.testing.assert_array_equal(one.positions, two.positions)
+
+
+def test_learned_hears_the_instruction(checkpoint: Path) -> None:
+    policy = make_policy("learned", checkpoint=checkpoint)
+    told, silent, other = (policy.infer(see(text=t)).positions for t in ("Put it there!", "", "drop all of it"))
+    np.testing.assert_array_equal(told, silent)
+    assert np.abs(told - other).max() > 0.0
+
+
+@pytest.mark.parametrize(
+    ("observation", "says"),
+    [
+        (see(cameras=("front",)), "lacks camera wrist; it has front"),
+        (see(cameras=()), "it has none"),
+        (see(joints=("a", "b", "d")), "lacks c and has unknown d"),
+        (see(joints=("a", "b"), positions=(0.0, 0.0)), "lacks c"),
+    ],
+)
+def test_learned_refuses_what_it_cannot_use(checkpoint: Path, observation: Observation, says: str) -> None:
+    with pytest.raises(RecordError, match=says):
+        make_policy("learned", checkpoint=checkpoint).infer(observation)
+
+
+def test_hold_holds() -> None:
+    chunk = make_policy("hold", joints=("c", "a", "b")).infer(see(cameras=()))
+    np.testing.assert_array_equal(chunk.positions, np.tile([0.3, 0.1, 0.2], (8, 1)))
+
+
+def test_expert_asks_for_the_truth_and_aligns_by_time() -> None:
+    asked = []
+
+    def truth(observation: Observation, waypoints: int, dt_s: float) -> np.ndarray:
+        asked.append((observation.stamp_ns, waypoints, dt_s))
+        return np.full((waypoints, 3), 0.5)
+
+    chunk = make_policy("expert", joints=JOINTS, truth=truth, waypoints=4, dt_s=0.1).infer(see(cameras=()))
+    assert asked == [(123, 4, 0.1)]
+    assert chunk.positions.shape == (4, 3)
+    assert chunk.stamp_ns == 123
+
+
+def test_unknown_names_name_the_nearest() -> None:
+    with pytest.raises(UnknownName, match='did you mean "learned"'):
+        make_policy("lerned")
+    with pytest.raises(UnknownName, match='did you mean "keypoint"'):
+        make_encoder("keypoints", 4, 4, 32)
+    with pytest.raises(UnknownName, match='did you mean "regression"'):
+        make_head("regresion", 4, 4, 4)
+    with pytest.raises(ConfigError, match='policy "hold": got an unexpected'):
+        make_policy("hold", joints=JOINTS, speed=3)
+
+
+def test_sentences_are_told_apart_and_the_same_everywhere() -> None:
+    one = embed("Put the red cube in the bowl.", 32)
+    np.testing.assert_array_equal(one, embed("put the red cube in the bowl", 32))
+    assert np.linalg.norm(one) == pytest.approx(1.0)
+    assert not embed("", 32).any()
+    assert one @ embed("open the drawer", 32) < 0.9
+    # Pinned: a checkpoint is read on other machines, and by later versions.
+    assert np.flatnonzero(embed("bowl", 32)).tolist() == [int(np.argmax(np.abs(embed("bowl", 32))))]
+
+
+@pytest.mark.parametrize("size", [(224, 224), (480, 640), (640, 480), (96, 96), (64, 64)])
+def test_images_of_any_shape_become_squares(size) -> None:
+    image = np.full((*size, 3), 77, dtype=np.uint8)
+    assert shrink(image, 96).shape == (96, 96, 3)
+    assert (shrink(image, 96) == 77).all()
+
+
+def test_a_policy_of_ones_own_is_found_by_module_and_name(tmp_path, monkeypatch):
+    (tmp_path / "own_policies.py").write_text(
+        "from vla_ros.policy.hold import HoldPolicy\n"
+        "from vla_ros.policy.policy import policy\n\n\n"
+        '@policy("still")\n'
+        "class Still(HoldPolicy):\n"
+        '    """Mine."""\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert make_policy("own_policies:still", joints=("a", "b")).joints == ("a", "b")
+    with pytest.raises(ConfigError, match='"no_such_module" cannot be imported'):
+        make_policy("no_such_module:still", joints=("a",))
+    with pytest.raises(UnknownName, match='did you mean "still"'):
+        make_policy("own_policies:stil", joints=("a",))

@@ -1,0 +1,35 @@
+"""The checkpoints that ship with the package fit the robots that ship with it."""
+
+import numpy as np
+import pytest
+
+from vla_ros.config import config_dir, load_robot
+from vla_ros.core.records import Observation
+from vla_ros.policy.checkpoint import load_checkpoint
+from vla_ros.policy.policy import make_policy
+
+FILES = sorted((config_dir() / "checkpoints").glob("*.safetensors"))
+
+
+def test_there_is_one() -> None:
+    assert FILES
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_it_is_small_and_says_how_it_was_made(file) -> None:
+    assert file.stat().st_size < 10e6
+    model, info = load_checkpoint(file)
+    assert info.command.startswith("python -m vla_ros.train")
+    assert info.notes["frames"] > 0
+    assert sum(p.numel() for p in model.parameters()) < 2.5e6
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_it_answers_for_its_robot(file) -> None:
+    robot = load_robot(load_checkpoint(file)[1].robot)
+    policy = make_policy("learned", checkpoint=file, robot=robot.name, joints=robot.joints)
+    middle = (robot.limits.lower + robot.limits.upper) / 2
+    images = {name: np.full((224, 224, 3), 128, dtype=np.uint8) for name in policy.cameras}
+    chunk = policy.infer(Observation(1, images, robot.joints, middle))
+    assert chunk.positions.shape[1] == len(robot.joints)
+    assert np.isfinite(chunk.positions).all()

@@ -1,0 +1,89 @@
+"""A small run folder, made by arithmetic: what every node would have left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+BEGIN = 1_700_000_000_000_000_000
+PERIOD = 2_000_000
+JOINTS = 6
+
+
+def write(folder: Path, episodes: int = 4, failed: tuple[int, ...] = (2,), films: tuple[int, ...] = (0,)) -> Path:
+    """A whole run of `episodes` seconds: 500 commands a second along slow sines, one episode per second."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stamps = BEGIN + PERIOD * np.arange(500 * max(episodes, 1), dtype=np.int64)
+    t = (stamps - BEGIN) / 1e9
+    handovers = stamps[::50]
+    np.savez(
+        folder / "commands.npz",
+        stamps_ns=stamps,
+        positions=0.3 + 0.1 * np.sin(t[:, None] + np.arange(JOINTS)),
+        handovers_ns=handovers,
+        captures_ns=handovers - 60_000_000,
+        capture_to_command_ns=np.arange(1, len(handovers) + 1, dtype=np.int64) * 1_000_000,
+    )
+    np.savez(folder / "loop.npz", late_ns=np.array([0, 10_000, 0, 0, 2_500_000, 0]), period_ns=PERIOD)
+    np.savez(folder / "baseline.npz", late_ns=np.array([0, 4_000, 4_000, 4_000]), period_ns=PERIOD)
+    kinds = ("position", "velocity", "acceleration", "jerk")
+    tables = {
+        "run.json": {
+            "episodes": episodes,
+            "seed": 7,
+            "policy": "expert",
+            "task": "pick_place",
+            "robot": "so101",
+            "delay_ms": [0.0, 500.0],
+            "bar": 0.7,
+            "lost_processes": {},
+            "versions": {"python": "3.12"},
+        },
+        "observer.json": {
+            "samples": len(stamps),
+            "violations": dict.fromkeys(kinds, 0),
+            "peak_ratio": dict(zip(kinds, (0.5, 0.6, 0.7, 0.9875), strict=True)),
+            "topics_agree": True,
+            "lost": 0,
+            "handover_jump": dict(zip(kinds[:3], (0.0, 2e-16, 1e-15), strict=True)),
+            "plans": len(handovers),
+            "chunks": 50,
+            "malformed_plans": 0,
+        },
+        "supervisor.json": {
+            "scheduling": "ordinary scheduling",
+            "accepted": 40,
+            "refused": {"late": 3, "stale": 1},
+            "handover_jump": [1e-16, 0.0, 3e-15],
+        },
+        "planner.json": {"planned": 44, "unanswered": 2, "refused.stale": 5},
+        "policy.json": {"inferences": 49, "inference_ms": 12.5, "refused.no_image": 1},
+        "sim.json": {"real_time_factor": 0.999, "camera_hz": 19.5, "frame_ms": 8.0, "bad_commands": 0},
+    }
+    for name, table in tables.items():
+        (folder / name).write_text(json.dumps(table))
+    rows = [
+        {
+            "episode": k,
+            "seed": 7 + k,
+            "success": k not in failed,
+            "seconds": 1.0,
+            "start_ns": BEGIN + k * 1_000_000_000,
+            "end_ns": BEGIN + (k + 1) * 1_000_000_000,
+        }
+        for k in range(episodes)
+    ]
+    (folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for k in films:
+        frames = np.zeros((20, 24, 48, 3), dtype=np.uint8)
+        frames[np.arange(20), :, np.arange(20)] = (200, 30, 20)
+        np.savez(folder / f"film_{k}.npz", frames=frames)
+    return folder
+
+
+def change(folder: Path, name: str, **entries: object) -> None:
+    """Change entries of one of the JSON files."""
+    table = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**table, **entries}))

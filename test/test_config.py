@@ -1,0 +1,173 @@
+"""Every bad file, key or value is refused with one sentence that says where and what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vla_ros.config import check_keys, config_dir, from_mapping, load_robot, load_yaml, require, robots_dir
+from vla_ros.core.errors import ConfigError, UnknownName, VlaError
+from vla_ros.core.planner import PlannerConfig
+
+GOOD = """
+name: two
+joints:
+  left: {position: [-1, 1.5], velocity: 2.0, acceleration: 10, jerk: 1.0e+2}
+  right: {position: [-0.5, 0.5], velocity: 1.0, acceleration: 5.0, jerk: 50.0}
+"""
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "robot.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_a_robot_file_is_read_in_order(tmp_path: Path) -> None:
+    robot = load_robot(write(tmp_path, GOOD))
+    assert robot.name == "two"
+    assert robot.joints == ("left", "right")
+    np.testing.assert_array_equal(robot.limits.lower, [-1.0, -0.5])
+    np.testing.assert_array_equal(robot.limits.upper, [1.5, 0.5])
+    np.testing.assert_array_equal(robot.limits.jerk, [100.0, 50.0])
+
+
+@pytest.mark.parametrize("path", sorted(robots_dir().glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_robot_of_ours_is_read(path: Path) -> None:
+    assert load_robot(path.stem).limits.joints == load_robot(path).limits.joints
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("name: two", "nam: two", 'did you mean "name"'),
+        ("name: two", "name: 2", "must have a name"),
+        ("name: two", "", "must have a name"),
+        ("velocity: 2.0", "velocty: 2.0", 'did you mean "velocity"'),
+        ("velocity: 2.0, ", "", 'joint "left" in robot.yaml lacks velocity'),
+        ("velocity: 2.0", "velocity: fast", "finite numbers"),
+        ("velocity: 2.0", "velocity: true", "finite numbers"),
+        ("velocity: 2.0", "velocity: .nan", "finite numbers"),
+        ("velocity: 2.0", "velocity: .inf", "finite numbers"),
+        ("velocity: 2.0", "velocity: [2.0]", "finite numbers"),
+        ("velocity: 2.0", "velocity: null", "finite numbers"),
+        ("velocity: 2.0", f"velocity: 1{'0' * 400}", "finite numbers"),
+        ("velocity: 2.0", "velocity: 0.0", "velocity limit of left must be above 0"),
+        ("velocity: 2.0", "velocity: -2.0", "velocity limit of left must be above 0"),
+        ("acceleration: 5.0", "acceleration: 0", "acceleration limit of right must be above 0"),
+        ("jerk: 50.0", "jerk: -1", "jerk limit of right must be above 0"),
+        ("[-0.5, 0.5]", "[0.5, -0.5]", "lower limit of right must be less"),
+        ("[-0.5, 0.5]", "[0.5, 0.5]", "lower limit of right must be less"),
+        ("[-0.5, 0.5]", "[0.5]", "must be [lower, upper]"),
+        ("[-0.5, 0.5]", "0.5", "must be [lower, upper]"),
+        ("[-0.5, 0.5]", "[a, b]", "finite numbers"),
+        ("  right:", "  left:", 'the key "left" twice'),
+        ("jerk: 50.0", "jerk: 50.0, jerk: 5.0", 'the key "jerk" twice'),
+        ("  right:", '  "":', "name its joints"),
+        ("  right:", "  right: 1\n  other:", 'joint "right" in robot.yaml must be a mapping'),
+        ("joints:", "joint:", 'did you mean "joints"'),
+        ("joints:", "more: 1\njoints:", 'unknown key "more"'),
+        (GOOD, "name: x\njoints: {}", "at least one joint"),
+        (GOOD, "name: x\njoints: [a]", "mapping of joints"),
+        (GOOD, "name: x", "mapping of joints"),
+        (GOOD, "", "must hold a mapping"),
+        (GOOD, "- 1", "must hold a mapping"),
+        (GOOD, "just words", "must hold a mapping"),
+        (GOOD, "a: [1", "not valid YAML"),
+        (GOOD, "a: *b", "not valid YAML"),
+        (GOOD, "a: 2020-99-99", "not valid YAML"),
+        (GOOD, "? [1, 2]\n: 3", "not valid YAML"),
+        (GOOD, "a: !!python/object/apply:os.getcwd []", "not valid YAML"),
+        (GOOD, b"name: \xff\xfe", "not valid YAML"),
+        (GOOD, b"\x00", "not valid YAML"),
+        (GOOD, "a: &a [*a]", "unknown key"),
+        (GOOD, "[" * 3000, "not valid YAML"),
+    ],
+)
+def test_a_bad_robot_file_gets_one_sentence(tmp_path: Path, old: str, new: str | bytes, words: str) -> None:
+    text = new if old == GOOD else GOOD.replace(old, str(new), 1)
+    assert text != GOOD
+    with pytest.raises(VlaError) as caught:
+        load_robot(write(tmp_path, text))
+    sentence = str(caught.value)
+    assert isinstance(caught.value, ConfigError)
+    assert words in sentence
+    assert "robot.yaml" in sentence
+    assert "\n" not in sentence
+    assert sentence.endswith((".", "?"))
+
+
+def test_an_unknown_robot_names_the_nearest() -> None:
+    with pytest.raises(UnknownName, match='did you mean "so101"'):
+        load_robot("so100")
+
+
+def test_an_unlike_robot_lists_the_known_ones() -> None:
+    with pytest.raises(UnknownName, match=r"known: .*so101"):
+        load_robot("zzzzzzzz")
+
+
+def test_a_file_that_is_not_there_or_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    for name in ("none.yaml", "folder.yaml"):
+        with pytest.raises(ConfigError, match=name):
+            load_yaml(tmp_path / name)
+
+
+def test_the_configuration_of_the_checkout_is_found() -> None:
+    assert (config_dir() / "robots" / "so101.yaml").is_file()
+
+
+@dataclass(frozen=True)
+class Settings:
+    rate: float
+    count: int = 3
+    title: str = "x"
+    on: bool = False
+
+
+def test_a_mapping_becomes_a_dataclass() -> None:
+    assert from_mapping(Settings, {"rate": 2, "on": True}, "here") == Settings(2, on=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"rat": 1.0}, 'did you mean "rate"'),
+        ({"rate": 1.0, 5: 1}, 'unknown key "5"'),
+        ({}, "rate"),
+        ({"rate": "1e-3"}, "rate must be a number"),
+        ({"rate": True}, "rate must be a number"),
+        ({"rate": None}, "rate must be a number"),
+        ({"rate": 1.0, "count": 2.5}, "count must be a whole number; got 2.5"),
+        ({"rate": 1.0, "count": True}, "count must be a whole number"),
+        ({"rate": 1.0, "on": 1}, "on must be true or false"),
+        ({"rate": 1.0, "on": "yes"}, "on must be true or false"),
+    ],
+)
+def test_a_bad_mapping_gets_one_sentence(data: dict, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(Settings, data, "here")
+    assert words in str(caught.value)
+    assert "here" in str(caught.value)
+    assert str(caught.value).endswith((".", "?"))
+
+
+def test_the_checks_of_the_dataclass_itself_run() -> None:
+    with pytest.raises(ConfigError, match="margin must be in"):
+        from_mapping(PlannerConfig, {"margin": 2.0}, "here")
+
+
+def test_require_takes_nan_for_false() -> None:
+    require(True, "never")
+    with pytest.raises(ConfigError, match="sentence"):
+        require(float("nan") > 0.0, "sentence")
+
+
+def test_unknown_keys_are_named() -> None:
+    check_keys({"a": 1}, ["a", "b"], "here")
+    with pytest.raises(UnknownName, match='unknown key "bb" in here; did you mean "b"'):
+        check_keys({"a": 1, "bb": 2}, ["a", "b"], "here")

@@ -1,0 +1,109 @@
+"""Learning on tiny made-up data: it goes down, and the same seed does the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from vla_ros.core.records import Observation
+from vla_ros.data.demos import DemoDataset, DemoInfo, Episode
+from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.policy.learned import LearnedPolicy
+from vla_ros.train.batches import BatchMaker
+from vla_ros.train.config import TrainConfig
+from vla_ros.train.learner import Learner, waypoint_metric
+
+SIZE = 32
+CONFIG = TrainConfig(
+    cameras=("front",),
+    image_size=SIZE,
+    batch=16,
+    steps=60,
+    warmup=5,
+    lr=3e-3,
+    ema=0.9,
+    bf16="off",
+    joint_weights={"b": 2.0},
+    network={"channels": 8, "keypoints": 8, "trunk": 64, "blocks": 1},  # type: ignore[arg-type]
+    augment={"shift_px": 0},  # type: ignore[arg-type]
+)
+
+
+def world(episodes: int = 4, frames: int = 24) -> DemoDataset:
+    """A white square whose place is where both joints shall go."""
+    rng = np.random.default_rng(0)
+    data = DemoDataset()
+    info = DemoInfo("squares", "toy", ("a", "b"), ("front",), ("x", "y"), SIZE, 0.05, 32)
+    for _ in range(episodes):
+        places = rng.uniform(0.1, 0.8, (frames, 2))
+        images = np.full((frames, SIZE, SIZE, 3), 40, dtype=np.uint8)
+        for k, (x, y) in enumerate((places * SIZE).astype(int)):
+            images[k, y : y + 5, x : x + 5] = 230
+        joints = rng.normal(0.0, 0.1, (frames, 2)).astype(np.float32)
+        ramp = np.linspace(0.1, 1.0, 32)[None, :, None]
+        labels = (joints[:, None] + ramp * (places[:, None] - joints[:, None])).astype(np.float32)
+        data.add(info, Episode({"front": images}, joints, labels, places.astype(np.float32), "go to the square"))
+    return data
+
+
+def learn(steps: int, seed: int = 0) -> tuple[Learner, list[float]]:
+    learner = Learner(BatchMaker(world(), CONFIG, seed), CONFIG, seed)
+    return learner, [learner.step(k / CONFIG.steps)["action"] for k in range(steps)]
+
+
+def test_loss_goes_down() -> None:
+    learner, losses = learn(60)
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5])
+    assert learner.step_count == 60
+
+
+def test_the_same_seed_learns_the_same() -> None:
+    (one, first), (two, second) = learn(4), learn(4)
+    assert first == second
+    for a, b in zip(one.average.parameters(), two.average.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert learn(4, seed=1)[1] != first
+
+
+def test_a_learned_policy_survives_the_file(tmp_path) -> None:
+    learner, _ = learn(30)
+    info = CheckpointInfo("toy", "go to the square", learner.average.config)
+    path = tmp_path / "toy.safetensors"
+    save_checkpoint(path, learner.average, info)
+    episode = world().episodes[0]
+    seen = Observation(5, {"front": episode.images["front"][0]}, ("a", "b"), episode.joints[0].astype(float))
+    before = LearnedPolicy.from_model(learner.average, info).infer(seen)
+    after = LearnedPolicy.from_model(*load_checkpoint(path, "toy")).infer(seen)
+    np.testing.assert_allclose(after.positions, before.positions, atol=5e-3)
+
+
+def test_metric_weighs_joints_and_time() -> None:
+    maker = BatchMaker(world(), CONFIG, 0)
+    model = Learner(maker, CONFIG, 0).model
+    plain = waypoint_metric(maker, model, TrainConfig(cameras=("front",), image_size=SIZE))
+    heavy = waypoint_metric(maker, model, CONFIG)
+    torch.testing.assert_close(heavy[:, :, 1], 2.0 * plain[:, :, 1])
+    torch.testing.assert_close(heavy[:, :, 0], plain[:, :, 0])
+
+
+def test_every_frame_comes_once_before_any_comes_twice() -> None:
+    maker = BatchMaker(world(2, 20), CONFIG, 0)
+    truth = np.concatenate([maker.make(8).truth.numpy() for _ in range(5)])
+    assert len(np.unique(truth, axis=0)) == 40
+
+
+def test_relative_labels_bring_back_the_absolute_ones() -> None:
+    maker = BatchMaker(world(), CONFIG, 0)
+    learner = Learner(maker, CONFIG, 0)
+    batch = maker.make(16)
+    waypoints = learner.model.decode(learner.model.normalise(batch.controls), batch.joints)
+    wanted = {tuple(np.round(e.truth[t], 5)): e.labels[t] for e in maker.data.episodes for t in range(len(e))}
+    for row, truth in zip(waypoints.numpy(), batch.truth.numpy(), strict=True):
+        np.testing.assert_allclose(row, wanted[tuple(np.round(truth, 5))], atol=2e-3)
+
+
+def test_learning_rate_warms_up_and_comes_down() -> None:
+    learner = Learner(BatchMaker(world(), CONFIG, 0), CONFIG, 0)
+    first = learner.rate(0.0)
+    learner.step_count = 100
+    assert first < learner.rate(0.0) == pytest.approx(CONFIG.lr)
+    assert learner.rate(1.0) < 0.03 * CONFIG.lr

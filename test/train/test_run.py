@@ -1,0 +1,84 @@
+"""A whole run on made-up demonstrations: a checkpoint comes out, also when it is interrupted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vla_ros.core.errors import ConfigError
+from vla_ros.data.demos import DemoInfo, DemoWriter, Episode
+from vla_ros.policy.checkpoint import load_checkpoint
+from vla_ros.train import __main__ as command
+from vla_ros.train.config import load_config
+from vla_ros.train.learner import Learner
+from vla_ros.train.run import Run, Trainer
+
+SETTINGS = [
+    "cameras=[front]",
+    "image_size=32",
+    "batch=4",
+    "steps=5",
+    "evaluate=0",
+    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1}",
+    "demos={episodes: 2, rounds: 0}",
+]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder in which the demonstrations are there already, so nothing is simulated."""
+    info = DemoInfo("pick_place", "so101", ("a", "b"), ("front",), ("x",), 32, 0.05, 32)
+    writer, rng = DemoWriter(tmp_path / "demos", info, "expert"), np.random.default_rng(0)
+    for number in range(2):
+        images = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+        joints, labels = rng.normal(size=(6, 2)), rng.normal(size=(6, 32, 2))
+        truth = np.zeros((6, 1))
+        writer.write(Episode({"front": images}, *(x.astype(np.float32) for x in (joints, labels, truth)), "do"), number)
+    return tmp_path
+
+
+def trainer(out: Path, minutes: float = 1.0) -> Trainer:
+    return Trainer(Run(load_config(None, SETTINGS), 0, minutes, out, "python -m vla_ros.train"))
+
+
+def test_a_run_ends_with_a_checkpoint_that_says_how_it_was_made(out: Path) -> None:
+    path = trainer(out).run()
+    model, info = load_checkpoint(path, "so101", ("b", "a"))
+    assert (info.instruction, info.command, info.seed) == ("do", "python -m vla_ros.train", 0)
+    assert (info.notes["steps"], info.notes["frames"]) == (5, 12)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_an_interrupt_keeps_what_was_learned(out: Path, monkeypatch, capsys) -> None:
+    step = Learner.step
+
+    def interrupted(self: Learner, progress: float):
+        if self.step_count == 3:
+            raise KeyboardInterrupt
+        return step(self, progress)
+
+    monkeypatch.setattr(Learner, "step", interrupted)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _n: None)
+    config = out / "tiny.yaml"
+    config.write_text("\n".join(s.replace("=", ": ", 1) for s in SETTINGS))
+    assert command.main(["--config", str(config), "--out", str(out)]) == 130
+    assert "kept what was learned" in capsys.readouterr().out
+    assert load_checkpoint(out / "policy.safetensors")[1].notes["steps"] == 3
+
+
+def test_no_time_is_said_and_leaves_nothing(out: Path) -> None:
+    with pytest.raises(ConfigError, match="left no time to learn"):
+        trainer(out, minutes=0.0).run()
+    assert not (out / "policy.safetensors").exists()
+
+
+def test_training_may_not_use_scenes_of_the_evaluation(out: Path) -> None:
+    run = Run(load_config(None, SETTINGS), 500_000, 1.0, out, "")
+    with pytest.raises(ConfigError, match="below 1000000; choose a smaller --seed"):
+        Trainer(run).run()
+
+
+def test_a_mistyped_setting_is_answered_with_a_sentence(out: Path, capsys) -> None:
+    assert command.main(["--out", str(out), "demos.episode=3"]) == 1
+    assert 'did you mean "episodes"' in capsys.readouterr().err

@@ -1,0 +1,85 @@
+"""Settings of a run: read, overridden, refused; and how success is counted."""
+
+import subprocess
+import sys
+
+import pytest
+
+from vla_ros.config import config_dir
+from vla_ros.core.errors import ConfigError, UnknownName
+from vla_ros.data.rollout import Result
+from vla_ros.train.config import load_config
+from vla_ros.train.evaluate import main, make_executor, report, wilson
+
+
+def test_every_configuration_that_ships_loads() -> None:
+    files = sorted((config_dir() / "train").glob("*.yaml"))
+    assert files
+    for file in files:
+        assert load_config(file).spline.waypoints >= 8
+
+
+def test_overrides_reach_nested_parts() -> None:
+    config = load_config(None, ["lr=2e-3", "demos.episodes=7", "joint_weights={gripper: 3.0}", "bf16=off"])
+    assert (config.lr, config.demos.episodes, config.joint_weights, config.bf16) == (2e-3, 7, {"gripper": 3.0}, "off")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("batches=3", 'unknown key "batches" in the command line; did you mean "batch"'),
+        ("demo.episodes=3", 'did you mean "demos"'),
+        ("demos.episode=3", 'did you mean "episodes"'),
+        ("batch", "is not of the form key=value"),
+        ("batch=0", "batch must be at least 1"),
+        ("lr=-1", "lr must be greater than zero"),
+        ("ema=1.0", "ema must be in"),
+        ("bf16=maybe", 'unknown value of bf16 "maybe"'),
+        ("demos=3", "demos must be a mapping"),
+        ("spline.degree=12", "degree < control points"),
+        ("lr=fast", "lr must be a number"),
+    ],
+)
+def test_what_does_not_fit_is_refused(override: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_config(None, [override])
+
+
+def test_an_unknown_key_in_a_file_is_refused(tmp_path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("task: pick_place\nspline: {control_point: 8}\n")
+    with pytest.raises(UnknownName, match='"control_point" in spline; did you mean "control_points"'):
+        load_config(file)
+
+
+def test_wilson_interval_of_known_cases() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+    low, high = wilson(36, 40)
+    assert (round(low, 3), round(high, 3)) == (0.769, 0.960)
+    assert wilson(40, 40)[1] == pytest.approx(1.0)
+
+
+def test_report_names_the_failed_seeds() -> None:
+    results = [Result(k != 2, 7.0, notes={"seed": 1_000_000 + k}) for k in range(4)]
+    text = report(results)
+    assert "success 3/4 = 75.0 %" in text
+    assert text.endswith("failed seeds: 1000002")
+
+
+def test_unknown_executor_is_refused() -> None:
+    with pytest.raises(UnknownName, match='did you mean "planner"'):
+        make_executor("planer", "so101")
+
+
+def test_evaluate_answers_a_missing_checkpoint_with_a_sentence(tmp_path, capsys) -> None:
+    assert main(["--checkpoint", str(tmp_path / "none.safetensors"), "--episodes", "1"]) == 1
+    assert "there is no checkpoint" in capsys.readouterr().err
+
+
+def test_simulator_and_core_do_not_load_torch() -> None:
+    modules = "vla_ros.core, vla_ros.sim.world, vla_ros.policy.policy, vla_ros.data.rollout"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        == "False"
+    )
