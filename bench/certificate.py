@@ -1,0 +1,191 @@
+"""Whether the certificate can be trusted: 100,000 random plans against dense sampling by other code.
+
+Three kinds in equal parts: plans of our planner under random chunks, judged by limits tightened to straddle
+what they reach; random knots scaled so that their peaks straddle the limits; and forged ones: a good plan
+with one number changed, or smooth at the knots and violent between them. A plan whose samples (200 per piece,
+by Horner's rule on coefficients solved from the end conditions here) show a violation must never be permitted.
+One whose true peaks stay 2 % inside every limit, and which ends at rest, must be, in 99 % of cases.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import _stream
+import _table
+import numpy as np
+from tqdm import tqdm
+
+from vla_ros.core import Limits, Plan, certify
+from vla_ros.core.records import NS, Array
+
+SAMPLES = 200
+JOINTS = 4
+MARGIN = 0.98
+SEEN = 1.0 + 2e-9
+"""A sample beyond this is a violation: what the certificate grants to rounding, doubled."""
+
+_ENDS = np.array(
+    [[np.prod(np.arange(k, k - n, -1.0)) * u ** max(k - n, 0) for k in range(6)] for u in (0.0, 1.0) for n in range(3)]
+)
+_FROM_ENDS = np.linalg.inv(_ENDS)
+
+
+def peaks(plan: Plan, limits: Limits) -> Array:
+    """Largest sampled fraction of each limit: position, velocity, acceleration, jerk, shape (4,)."""
+    h = (np.diff(plan.offsets_ns) / NS)[:, None]
+    p, v, a = plan.positions, plan.velocities, plan.accelerations
+    centre = (limits.lower + limits.upper) / 2
+    p = p - centre
+    rows = np.stack([p[:-1], h * v[:-1], h * h * a[:-1], p[1:], h * v[1:], h * h * a[1:]])
+    c = np.tensordot(_FROM_ENDS, rows, axes=1)
+    u = np.linspace(0.0, 1.0, SAMPLES)[:, None, None]
+    bounds = ((limits.upper - limits.lower) / 2, limits.velocity, limits.acceleration, limits.jerk)
+    out = np.empty(4)
+    for n, bound in enumerate(bounds):
+        value = np.zeros((SAMPLES, *c.shape[1:]))
+        for k in range(5, n - 1, -1):
+            value = value * u + np.prod(np.arange(k, k - n, -1.0)) * c[k]
+        out[n] = (np.abs(value).max(axis=0) / h**n / bound).max()
+    return out
+
+
+def planned(rng: np.random.Generator, least: float = 0.85) -> Iterator[tuple[Plan, Limits]]:
+    """Plans of our planner; the limits judged by are its own times `least` to 1.1, so that many just fail."""
+    while True:
+        stream = _stream.make(JOINTS, 6.0, demanding=bool(rng.integers(2)), seed=int(rng.integers(2**31)))
+        for _, _, _, plan in stream.plans():
+            if isinstance(plan, Plan):
+                for _ in range(8):
+                    yield (
+                        plan,
+                        replace(
+                            stream.limits,
+                            velocity=stream.limits.velocity * rng.uniform(least, 1.1),
+                            acceleration=stream.limits.acceleration * rng.uniform(least, 1.1),
+                            jerk=stream.limits.jerk * rng.uniform(least, 1.1),
+                        ),
+                    )
+
+
+def hermite(rng: np.random.Generator) -> Iterator[tuple[Plan, Limits]]:
+    """Random knots that end at rest; the limits judged by are their own peaks divided by 0.9 to 1.03."""
+    names = tuple(f"joint_{k}" for k in range(JOINTS))
+    one = np.ones(JOINTS)
+    while True:
+        m = int(rng.integers(1, 25))
+        spans = rng.integers(5_000_000, 400_000_000, m)
+        offsets = np.concatenate([[0], np.cumsum(spans)])
+        p, v, a = (rng.normal(size=(m + 1, JOINTS)) * scale for scale in rng.uniform(0.0, (0.5, 2.0, 8.0)))
+        v[-1] = a[-1] = 0.0
+        plan = Plan(names, 0, offsets, p, v, a)
+        top = np.maximum(peaks(plan, Limits(names, -one, one, one, one, one)), 1e-6) / rng.uniform(0.9, 1.03, 4)
+        yield plan, Limits(names, -top[0] * one, top[0] * one, top[1] * one, top[2] * one, top[3] * one)
+
+
+def forged(rng: np.random.Generator) -> Iterator[tuple[Plan, Limits]]:
+    """Good plans with one number changed by a little or a lot, a piece shortened, or an end not at rest."""
+    for plan, limits in planned(rng, least=0.995):
+        p, v, a, t = (x.copy() for x in (plan.positions, plan.velocities, plan.accelerations, plan.offsets_ns))
+        knot, joint = int(rng.integers(len(p))), int(rng.integers(JOINTS))
+        change = rng.choice([-1.0, 1.0]) * 10.0 ** rng.uniform(-9, 3)
+        kind = rng.integers(4)
+        if kind < 3:
+            (p, v, a)[kind][knot, joint] += change
+        else:
+            later = max(knot, 1)
+            t[later:] -= int((t[later] - t[later - 1]) * rng.uniform(0.0, 0.9))
+        yield Plan(plan.joints, plan.start_ns, t, p, v, a), limits
+
+
+@dataclass
+class Count:
+    """What the certificate said of one kind of plan."""
+
+    plans: int = 0
+    permitted: int = 0
+    violating: int = 0
+    wrongly_permitted: int = 0
+    inside: int = 0
+    inside_permitted: int = 0
+    worst: float = 0.0
+
+    def add(self, plan: Plan, limits: Limits) -> None:
+        """Judge one plan both ways."""
+        permitted = certify(plan, limits).permitted
+        top = float(peaks(plan, limits).max())
+        rests = bool((np.abs(plan.velocities[-1]) <= 1e-9).all() and (np.abs(plan.accelerations[-1]) <= 1e-9).all())
+        bad = not (top <= SEEN and rests)
+        good = top <= MARGIN and rests and bool((np.diff(plan.offsets_ns) >= 1_000_000).all())
+        self.plans += 1
+        self.permitted += permitted
+        self.violating += bad
+        self.wrongly_permitted += bad and permitted
+        self.inside += good
+        self.inside_permitted += good and permitted
+        if permitted:
+            self.worst = max(self.worst, top)
+
+    def row(self, name: str) -> list[str]:
+        """The cells of the table."""
+        share = f"{100 * self.inside_permitted / max(self.inside, 1):.2f} %"
+        counts = (self.plans, self.permitted, self.violating, self.wrongly_permitted, self.inside)
+        return [name, *(f"{n:,}" for n in counts), share, f"{self.worst:.9f}"]
+
+
+HEAD = (
+    "",
+    "plans",
+    "permitted",
+    "violating",
+    "of these permitted",
+    "2 % inside",
+    "of these permitted",
+    "worst permitted",
+)
+KINDS: dict[str, Callable[[np.random.Generator], Iterator[tuple[Plan, Limits]]]] = {
+    "planned, limits straddled": planned,
+    "random knots, limits straddled": hermite,
+    "forged": forged,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Judge all plans both ways; 0 if no violation was permitted and at least 99 % of the good ones were."""
+    given = _table.options(__doc__ or "", argv)
+    each = (9_000 if given.quick else 102_000) // len(KINDS)
+    counts = {name: Count() for name in KINDS}
+    with tqdm(total=each * len(KINDS), unit="plan", disable=None) as bar:
+        for seed, (name, kind) in enumerate(KINDS.items()):
+            source = kind(np.random.default_rng(seed))
+            for _ in range(each):
+                counts[name].add(*next(source))
+                bar.update()
+    total = Count()
+    for count in counts.values():
+        for key in vars(total):
+            value = getattr(count, key)
+            setattr(total, key, max(total.worst, value) if key == "worst" else getattr(total, key) + value)
+    _table.show(
+        "certificate against 200 samples per piece",
+        HEAD,
+        [*(c.row(n) for n, c in counts.items()), total.row("all")],
+    )
+    return _table.verdict(
+        [
+            (
+                f"{total.wrongly_permitted} of {total.violating:,} violating plans permitted (none)",
+                not total.wrongly_permitted,
+            ),
+            (
+                "at least 99 % of the plans 2 % inside every limit permitted",
+                total.inside_permitted >= 0.99 * total.inside,
+            ),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""How long a chunk takes to become a certified plan, and what other ways leave outside the limits.
+
+Every method gets the same chunks (bench/_stream.py) in the same run, on one thread. Times are processor time
+of that thread, so that a shared machine's other work is not counted; the wall clock is printed for ours.
+Limits are judged on samples every 2 ms of each curve, from the hand-over to its last waypoint: share of
+samples outside, and the largest value over its limit. Only our plans can be certified: the others carry no
+bound between samples, or do not end at rest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import _rivals
+import _stream
+import _table
+import numpy as np
+
+from vla_ros.core import Plan, Planner, Refusal, certify
+from vla_ros.core.records import NS, Array
+
+GOAL_US = {6: 1000.0, 14: 2000.0}
+RATIO = 2.0
+REFUSED = 0.001
+HEAD = ("", "median us", "p99 us", "p %", "v %", "a %", "jerk %", "p", "v", "a", "jerk", "certified")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass
+class Record:
+    """What one method did on one stream."""
+
+    times: list[float] = field(default_factory=list)
+    over: list[Array] = field(default_factory=list)
+    peaks: list[Array] = field(default_factory=list)
+    certified: str = "-"
+
+    def look(self, curve: _rivals.Curve, t: Array, stream: _stream.Stream) -> None:
+        """Sample a curve against the limits."""
+        bounds = stream.limits
+        p, *rest = curve(t)
+        middle, half = (bounds.lower + bounds.upper) / 2, (bounds.upper - bounds.lower) / 2
+        ratio = [np.abs(p - middle) / half]
+        ratio += [np.abs(x) / b for x, b in zip(rest, (bounds.velocity, bounds.acceleration, bounds.jerk), strict=True)]
+        self.over.append(np.array([(r > 1.0 + 1e-6).any(axis=1).mean() for r in ratio]))
+        self.peaks.append(np.array([r.max() for r in ratio]))
+
+    def row(self, name: str) -> list[str]:
+        """The cells of the table."""
+        middle, p99 = np.percentile(self.times, [50, 99]) * 1e6
+        cells = [name, f"{middle:.1f}", f"{p99:.1f}"]
+        if not self.over:
+            return [*cells, *[""] * 8, self.certified]
+        cells += [f"{100 * x:.1f}" for x in np.mean(self.over, axis=0)]
+        return [*cells, *[f"{x:.3g}" for x in np.max(self.peaks, axis=0)], self.certified]
+
+
+def timed(record: Record, work: Callable[[], object]) -> object:
+    """Do the work and note its processor time."""
+    start = time.thread_time_ns()
+    result = work()
+    record.times.append((time.thread_time_ns() - start) / NS)
+    return result
+
+
+def run_ours(stream: _stream.Stream, passes: int) -> tuple[dict[str, Record], list[float], list[Refusal], int]:
+    """Plan and certify every chunk; also the wall times, and what was refused or not certified."""
+    plan_r, certify_r, both, wall = Record(), Record(), Record(), []
+    refusals: list[Refusal] = []
+    uncertified = 0
+    planner = Planner(stream.limits)
+    for lap in range(passes):
+        force = Plan.hold(stream.limits.joints, stream.motion.at(np.zeros(1))[0], 0)
+        for now_ns, chunk in stream.arrivals:
+            start = time.perf_counter()
+            plan = timed(plan_r, lambda c=chunk, f=force, n=now_ns: planner.plan(c, f, n))
+            if not isinstance(plan, Plan):
+                refusals.append(plan)  # type: ignore[arg-type]
+                continue
+            verdict = timed(certify_r, lambda p=plan: certify(p, stream.limits))
+            wall.append(time.perf_counter() - start)
+            both.times.append(plan_r.times[-1] + certify_r.times[-1])
+            uncertified += not verdict.permitted  # type: ignore[attr-defined]
+            force = plan
+            if lap == 0:
+                ns = np.arange(plan.start_ns, plan.end_ns, 2_000_000)
+                states = [plan.derivative(ns, n) for n in range(4)]
+                both.look(lambda _, s=states: tuple(s), ns / NS, stream)
+    both.certified = f"{100 * (1 - uncertified / len(both.times)):.1f} %"
+    return {"ours: plan": plan_r, "ours: certify": certify_r, "ours: plan + certify": both}, wall, refusals, uncertified
+
+
+def run_other(stream: _stream.Stream, way: _rivals.Lipo | _rivals.Ruckig | _rivals.LeastSquares) -> Record:
+    """One of the other ways over the stream."""
+    record = Record()
+    for now_ns, chunk in stream.arrivals:
+        t_s = now_ns / NS + 0.03
+        curve = timed(record, lambda c=chunk, t=t_s: way.step(c, t))
+        end = chunk.stamp_ns / NS + chunk.offsets_s[-1]
+        record.look(curve, np.arange(t_s, end, 0.002), stream)  # type: ignore[arg-type]
+    return record
+
+
+def floor(joints: int) -> Record:
+    """One matrix product of the size of the fit: what numpy itself costs."""
+    record, a, b = Record(), np.ones((_stream.POINTS, 24)), np.ones((24, joints))
+    for _ in range(2000):
+        timed(record, lambda: a @ b)
+    return record
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run all four streams, print their tables and whether the figures are met."""
+    given = _table.options(__doc__ or "", argv)
+    if any(os.environ.get(k) != v for k, v in ONE_THREAD.items()):
+        return subprocess.call([sys.executable, __file__, *sys.argv[1:]], env={**os.environ, **ONE_THREAD})
+    duration, passes = (8.0, 2) if given.quick else (40.0, 5)
+    claims: list[tuple[str, bool]] = []
+    refused = chunks = unproved = 0
+    for joints in (6, 14):
+        for demanding in (False, True):
+            stream = _stream.make(joints, duration, demanding=demanding)
+            records, wall, refusals, uncertified = run_ours(stream, passes)
+            lipo = run_other(stream, _rivals.Lipo(stream.limits, sampled=False))
+            records["action-lipo: solve"] = lipo
+            records["action-lipo: solve, sample"] = run_other(stream, _rivals.Lipo(stream.limits, sampled=True))
+            records["ruckig, chained"] = run_other(stream, _rivals.Ruckig(stream.limits))
+            records["scipy least squares"] = run_other(stream, _rivals.LeastSquares(stream.limits))
+            records["one numpy matmul"] = floor(joints)
+            kind = "over the velocity limit 9 % of the time" if demanding else "within limits"
+            title = f"{joints} joints, motion {kind}: {len(stream.arrivals)} chunks of {_stream.POINTS} waypoints"
+            _table.show(title, HEAD, [r.row(name) for name, r in records.items()])
+            total = len(stream.arrivals) * passes
+            middle, p99 = np.percentile(wall, [50, 99]) * 1e6
+            print(f"ours, wall clock: median {middle:.0f} us, p99 {p99:.0f} us; refused {len(refusals)} of {total}")
+            ours = np.array(records["ours: plan + certify"].times) * 1e6
+            ratio = float(np.median(lipo.times) * 1e6 / np.median(ours))
+            goal = GOAL_US[joints]
+            claims.append(
+                (f"{title.split(':')[0]}: p99 of plan + certify at most {goal:.0f} us", np.percentile(ours, 99) <= goal)
+            )
+            claims.append(
+                (
+                    f"  median {ratio:.1f} times faster than action-lipo's solve alone (at least {RATIO:.0f})",
+                    ratio >= RATIO,
+                )
+            )
+            unproved += uncertified
+            if not demanding:
+                refused, chunks = refused + len(refusals), chunks + total
+    claims.append(
+        (f"{refused} of {chunks} chunks within limits refused (at most {100 * REFUSED} %)", refused <= REFUSED * chunks)
+    )
+    claims.append((f"{unproved} plans not certified (none)", unproved == 0))
+    _table.verdict(claims)
+    return 0 if unproved == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
