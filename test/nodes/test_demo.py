@@ -89,11 +89,7 @@ def start(ros_domain: int, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
 
 
 def moving(run: Demo) -> Listener:
-    """Wait until the arm of a running demo moves.
-
-    The listener stays until the run has ended: where Fast DDS uses shared memory, a subscriber that leaves may hold up
-    `publish` for a third of a second, and the supervisor then rightly stops.
-    """
+    """Wait until the arm of a running demo moves."""
     listener = run.listener = Listener(run.domain())
     listener.until(
         lambda: (

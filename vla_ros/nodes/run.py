@@ -25,6 +25,7 @@ from rclpy.subscription import Subscription
 
 from vla_ros.core.errors import ConfigError, VlaError
 from vla_ros.core.records import NS
+from vla_ros.nodes.middleware import without_shared_memory
 
 
 class Loop:
@@ -150,13 +151,10 @@ def main(name: str, make: Callable[[Node], Loop], shared_memory: bool = False) -
     Args:
         name: Of the node.
         make: Builds it.
-        shared_memory: Leave Fast DDS its shared-memory transport, for large images. With it `publish` was seen to wait
-            0.33 s now and then after a subscriber on this machine had ended. Leaving it out has no effect where
-            ROS_AUTOMATIC_DISCOVERY_RANGE is LOCALHOST: there rmw_fastrtps always adds it.
+        shared_memory: Leave Fast DDS its shared-memory transport, for large images; `publish` may then wait 0.33 s.
     """
     if not shared_memory:
-        os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "UDPv4")
-    os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")  # a thread of its own waits, not the loop
+        os.environ.update(without_shared_memory(os.environ))
     stop = _Stop()
     try:
         rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)

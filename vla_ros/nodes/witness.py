@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_ros.core.plan import Plan
 from vla_ros.core.records import Array
 from vla_ros.nodes import convert, topics
+from vla_ros.nodes.middleware import without_shared_memory
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 
@@ -28,8 +31,9 @@ class Listener:
     def __init__(self, domain: int) -> None:
         """Join the domain."""
         self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=domain)
-        self.node = rclpy.create_node("listener", context=self.context)
+        with mock.patch.dict(os.environ, without_shared_memory(os.environ)):
+            rclpy.init(context=self.context, domain_id=domain)
+            self.node = rclpy.create_node("listener", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.commands: list[JointState] = []
