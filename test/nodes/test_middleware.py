@@ -12,7 +12,7 @@ from nodes.conftest import PARAMS
 from sensor_msgs.msg import JointState
 
 from vla_ros.nodes import topics
-from vla_ros.nodes.middleware import BUILTIN, CHOSEN, PROFILES, RANGE, without_shared_memory
+from vla_ros.nodes.middleware import CHOSEN, PEERS, PROFILES, RANGE, without_shared_memory
 from vla_ros.nodes.witness import Listener
 from vla_ros.processes import Processes
 
@@ -24,11 +24,14 @@ def test_on_this_machine_only_a_profile_replaces_what_rmw_would_add():
 
 
 @pytest.mark.parametrize("env", [{}, {RANGE: "SUBNET"}])
-def test_elsewhere_the_builtin_transport_is_udp(env: dict[str, str]):
-    assert without_shared_memory(env) == {BUILTIN: "UDPv4"}
+def test_elsewhere_a_profile_without_shared_memory_and_any_interface(env: dict[str, str]):
+    added = without_shared_memory(env)
+    assert set(added) == {PROFILES}
+    assert "SHM" not in Path(added[PROFILES]).read_text()
+    assert "127.0.0.1" not in Path(added[PROFILES]).read_text()
 
 
-@pytest.mark.parametrize("name", CHOSEN)
+@pytest.mark.parametrize("name", [*CHOSEN, PEERS])
 def test_who_has_chosen_keeps_it(name: str):
     assert without_shared_memory({RANGE: "LOCALHOST", name: "mine"}) == {}
 

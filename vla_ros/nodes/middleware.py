@@ -6,8 +6,10 @@ well (`SharedMemGlobal::Port::healthy_check`). If the reader was idle, that slee
 locks that every other `publish` of the process needs. A command loop stood still for that long whenever a process that
 had been idle was first spoken to. UDP has no such wait.
 
-rmw_fastrtps adds shared memory by itself where ROS_AUTOMATIC_DISCOVERY_RANGE is LOCALHOST, whatever
-FASTDDS_BUILTIN_TRANSPORTS says; there only a profile that spells out the same discovery without it helps.
+Two 224 x 224 cameras at 30 Hz overflow a socket's default receive buffer (291 of 360 images arrived), so the profiles
+ask for one of 4 MiB, which carried all of 360 up to 1280 x 720; Linux grants no more than `net.core.rmem_max`.
+rmw_fastrtps adds shared memory by itself where ROS_AUTOMATIC_DISCOVERY_RANGE is LOCALHOST, whatever else is set;
+therefore the profile for this machine alone spells out the same discovery, and the range is left to it.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from collections.abc import Mapping
 from vla_ros.config import config_dir
 
 RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+PEERS = "ROS_STATIC_PEERS"
 PROFILES = "FASTRTPS_DEFAULT_PROFILES_FILE"
-BUILTIN = "FASTDDS_BUILTIN_TRANSPORTS"
-CHOSEN = (PROFILES, "FASTDDS_DEFAULT_PROFILES_FILE", BUILTIN, "ROS_STATIC_PEERS")
+CHOSEN = (PROFILES, "FASTDDS_DEFAULT_PROFILES_FILE", "FASTDDS_BUILTIN_TRANSPORTS")
 """Whoever sets one of these has chosen a transport, and keeps it."""
 
 
@@ -27,10 +29,12 @@ def without_shared_memory(env: Mapping[str, str]) -> dict[str, str]:
     """What to add to the environment before `rclpy.init`, so that Fast DDS uses UDP alone.
 
     Args:
-        env: The environment of the process. Nothing is added where it says that the user has chosen (`CHOSEN`).
+        env: The environment of the process. Nothing is added where the user has chosen (`CHOSEN`), or names peers
+            beside LOCALHOST, which only rmw_fastrtps can join to it.
     """
-    if any(env.get(name) for name in CHOSEN):
+    local = env.get(RANGE) == "LOCALHOST"
+    if any(env.get(name) for name in CHOSEN) or (local and env.get(PEERS)):
         return {}
-    if env.get(RANGE) == "LOCALHOST":
+    if local:
         return {PROFILES: str(config_dir() / "fastdds_loopback.xml"), RANGE: "SYSTEM_DEFAULT"}
-    return {BUILTIN: "UDPv4"}
+    return {PROFILES: str(config_dir() / "fastdds_network.xml")}

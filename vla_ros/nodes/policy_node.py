@@ -210,7 +210,7 @@ class PolicyNode(Loop):
 
 def main() -> None:
     """Run the node."""
-    run("policy", PolicyNode, shared_memory=True)
+    run("policy", PolicyNode)
 
 
 if __name__ == "__main__":

@@ -145,16 +145,14 @@ def loop(node: Loop, stop: _Stop, context: Context) -> None:
         deadline += node.period_ns * max(1, 1 + late // node.period_ns)
 
 
-def main(name: str, make: Callable[[Node], Loop], shared_memory: bool = False) -> None:
+def main(name: str, make: Callable[[Node], Loop]) -> None:
     """Start a node, run it, end it: exit status 0, or 2 with one sentence where it cannot start.
 
     Args:
         name: Of the node.
         make: Builds it.
-        shared_memory: Leave Fast DDS its shared-memory transport, for large images; `publish` may then wait 0.33 s.
     """
-    if not shared_memory:
-        os.environ.update(without_shared_memory(os.environ))
+    os.environ.update(without_shared_memory(os.environ))
     stop = _Stop()
     try:
         rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
