@@ -40,6 +40,7 @@ ARGUMENTS = {
 # Which of the arguments each executable takes as ROS parameters, in the order of the data.
 NODES = {
     "sim_node": ("robot", "task"),
+    "cameras_node": (),
     "policy_node": ("robot", "policy", "checkpoint"),
     "planner_node": ("robot",),
     "supervisor_node": ("robot",),
