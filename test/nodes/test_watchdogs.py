@@ -73,8 +73,9 @@ def test_releasing_the_deadman_stops_the_arm_and_holding_it_again_moves_nothing(
     listener.wait(0.5)
     assert listener.mode == "stopped", "a hand alone moves nothing"
     assert listener.ask(topics.ARM).success
+    listener.until(lambda: listener.mode == "running", "running again")
     beat.cancel()
-    listener.until(lambda: listener.modes[-2:] == ["stopping", "stopped"] or listener.mode == "stopped", "stopped")
+    listener.until(lambda: listener.mode == "stopped", "stopped by the silence")
     assert "silent" in listener.state["reason"]
 
 
