@@ -47,6 +47,9 @@ NODES = {
     "observer_node": ("robot",),
 }
 
+# Who each is where security is on (`./vla security`); without it this means nothing.
+ENCLAVES = {"sim_node": "/robot"}
+
 
 def text(name: str) -> ParameterValue:
     """An argument as a string parameter, whatever it looks like."""
@@ -68,6 +71,7 @@ def generate_launch_description() -> LaunchDescription:
                     executable=executable,
                     name=executable.removesuffix("_node"),
                     output="screen",
+                    ros_arguments=["--enclave", ENCLAVES.get(executable, f"/{executable.removesuffix('_node')}")],
                     parameters=[LaunchConfiguration("params"), {name: text(name) for name in names}],
                     condition=simulated if executable == "sim_node" else None,
                 )

@@ -7,7 +7,7 @@ import json
 import time
 import traceback
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,11 @@ from std_msgs.msg import Float64, Float64MultiArray, Header
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot, require
-from vla_ros.core.errors import RecordError
+from vla_ros.core.ahead import ahead
+from vla_ros.core.errors import RecordError, UnknownName
+from vla_ros.core.gate import Command
 from vla_ros.core.modes import Mode
+from vla_ros.core.plan import Motion
 from vla_ros.core.records import NS
 from vla_ros.core.speed import LEAST
 from vla_ros.core.supervisor import Supervisor, SupervisorConfig
@@ -45,6 +48,11 @@ LEVELS = {
     Mode.ESTOPPED: DiagnosticStatus.ERROR,
 }
 NOTHING_SAID = object()
+OUTPUTS = {"positions": Float64MultiArray, "trajectory": JointTrajectory}
+CARRIES_ON = 1e3
+"""Instead of `largest_step` where the controller goes on by itself: the arm did not stop with our loop [rad]."""
+REPEAT_S = 0.1
+"""How often a trajectory is sent again while nothing changes [s]."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,9 @@ class SupervisorParams(SupervisorConfig):
     Attributes:
         robot: Name in config/robots, or a file.
         rate_hz: Commands per second [Hz].
-        command_topic: The robot's command topic (std_msgs/Float64MultiArray, positions [rad]).
+        output: "positions" (std_msgs/Float64MultiArray, for a forward position controller, which holds the last), or
+            "trajectory" (trajectory_msgs/JointTrajectory, for a trajectory controller, which goes on to its rest).
+        command_topic: The robot's command topic.
         speed_scale: Share of full speed the operator wants, 0.1 to 1; can be changed while it runs.
         realtime_priority: SCHED_FIFO priority of the process, 0 for none; tried, never required.
         status_hz: State and diagnostics per second [Hz].
@@ -63,6 +73,7 @@ class SupervisorParams(SupervisorConfig):
 
     robot: str = "so101"
     rate_hz: float = 500.0
+    output: str = "positions"
     command_topic: str = topics.ROBOT_COMMAND
     speed_scale: float = 1.0
     realtime_priority: int = 0
@@ -73,6 +84,8 @@ class SupervisorParams(SupervisorConfig):
         """Check every value."""
         super().__post_init__()
         check_log_dir(self.log_dir)
+        if self.output not in OUTPUTS:
+            raise UnknownName("output", self.output, OUTPUTS, "supervisor")
         require(50.0 <= self.rate_hz <= 2000.0, f"supervisor: rate_hz must be 50 to 2000; got {self.rate_hz}.")
         require(0.1 <= self.status_hz <= 50.0, f"supervisor: status_hz must be 0.1 to 50; got {self.status_hz}.")
         require(0 <= self.realtime_priority <= 90, "supervisor: realtime_priority must be 0 to 90.")
@@ -90,7 +103,9 @@ class SupervisorNode(Loop):
         self._node, self._time = node, RosTime(node)
         robot = load_robot(params.robot)
         self._robot = robot
-        self._core = Supervisor(robot.limits, params)
+        self._flowing = params.output == "trajectory"
+        self._core = Supervisor(robot.limits, replace(params, largest_step=CARRIES_ON) if self._flowing else params)
+        self._told: tuple[tuple[Motion, ...], int] = ((), 0)
         self.period_ns = round(NS / params.rate_hz)
         self._late: deque[int] = deque(maxlen=2_000_000)
         self._ticks = 0
@@ -99,7 +114,7 @@ class SupervisorNode(Loop):
         self._speed = 1.0
         self._messages: dict[int, JointTrajectory] = {}
 
-        self._robot_pub = node.create_publisher(Float64MultiArray, params.command_topic, topics.RELIABLE)
+        self._robot_pub = node.create_publisher(OUTPUTS[params.output], params.command_topic, topics.RELIABLE)
         self._copy_pub = node.create_publisher(JointStateMessage, topics.COMMAND, topics.STREAM)
         self._plan_pub = node.create_publisher(JointTrajectory, topics.IN_FORCE, topics.LATCHED)
         self._state_pub = node.create_publisher(DiagnosticStatus, topics.STATE, topics.LATCHED)
@@ -133,11 +148,22 @@ class SupervisorNode(Loop):
         now = self._time.now_ns()
         command = self._core.tick(now)
         if command is not None:
-            self._command.data = command.state.position.tolist()
-            self._robot_pub.publish(self._command)
+            self._tell_robot(command, now)
             self._copy_pub.publish(
                 joint_state_to_message(now, self._robot.joints, command.state.position, command.state.velocity)
             )
+
+    def _tell_robot(self, command: Command, now: int) -> None:
+        """The position of this instant; or the way to rest, whenever that has changed, and now and then."""
+        if not self._flowing:
+            self._command.data = command.state.position.tolist()
+            self._robot_pub.publish(self._command)
+            return
+        motions = self._core.motions
+        if motions != self._told[0] or now >= self._told[1] + REPEAT_S * NS:
+            self._told = motions, now
+            if motions:
+                self._robot_pub.publish(plan_to_message(ahead(motions, self._robot.joints, command.stamp_ns)))
 
     def _speak(self) -> None:
         self._announce()
