@@ -70,7 +70,7 @@ class Panel:
 
         return callback
 
-    def _change(self, wanted: Sequence[Parameter[Any]]) -> SetParametersResult:
+    def _change(self, wanted: Sequence[Parameter]) -> SetParametersResult:
         """Take the speed, all or nothing; every other parameter is fixed while the supervisor runs."""
         for parameter in wanted:
             if parameter.name != SPEED:

@@ -14,15 +14,12 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from sensor_msgs.msg import JointState as JointStateMessage
-from std_msgs.msg import Float64, Float64MultiArray, Header
+from std_msgs.msg import Float64, Header
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot, require
-from vla_ros.core.ahead import ahead
 from vla_ros.core.errors import RecordError, UnknownName
-from vla_ros.core.gate import Command
 from vla_ros.core.modes import Mode
-from vla_ros.core.plan import Motion
 from vla_ros.core.records import NS
 from vla_ros.core.speed import LEAST
 from vla_ros.core.supervisor import Supervisor, SupervisorConfig
@@ -35,6 +32,7 @@ from vla_ros.nodes.convert import (
     plan_to_message,
     to_ns,
 )
+from vla_ros.nodes.output import CARRIES_ON, KINDS, POSITIONS, TRAJECTORY, Output
 from vla_ros.nodes.panel import Panel
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, set_realtime, take
@@ -48,11 +46,6 @@ LEVELS = {
     Mode.ESTOPPED: DiagnosticStatus.ERROR,
 }
 NOTHING_SAID = object()
-OUTPUTS = {"positions": Float64MultiArray, "trajectory": JointTrajectory}
-CARRIES_ON = 1e3
-"""Instead of `largest_step` where the controller goes on by itself: the arm did not stop with our loop [rad]."""
-REPEAT_S = 0.1
-"""How often a trajectory is sent again while nothing changes [s]."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,7 @@ class SupervisorParams(SupervisorConfig):
 
     robot: str = "so101"
     rate_hz: float = 500.0
-    output: str = "positions"
+    output: str = POSITIONS
     command_topic: str = topics.ROBOT_COMMAND
     speed_scale: float = 1.0
     realtime_priority: int = 0
@@ -84,8 +77,8 @@ class SupervisorParams(SupervisorConfig):
         """Check every value."""
         super().__post_init__()
         check_log_dir(self.log_dir)
-        if self.output not in OUTPUTS:
-            raise UnknownName("output", self.output, OUTPUTS, "supervisor")
+        if self.output not in KINDS:
+            raise UnknownName("output", self.output, KINDS, "supervisor")
         require(50.0 <= self.rate_hz <= 2000.0, f"supervisor: rate_hz must be 50 to 2000; got {self.rate_hz}.")
         require(0.1 <= self.status_hz <= 50.0, f"supervisor: status_hz must be 0.1 to 50; got {self.status_hz}.")
         require(0 <= self.realtime_priority <= 90, "supervisor: realtime_priority must be 0 to 90.")
@@ -103,9 +96,8 @@ class SupervisorNode(Loop):
         self._node, self._time = node, RosTime(node)
         robot = load_robot(params.robot)
         self._robot = robot
-        self._flowing = params.output == "trajectory"
-        self._core = Supervisor(robot.limits, replace(params, largest_step=CARRIES_ON) if self._flowing else params)
-        self._told: tuple[tuple[Motion, ...], int] = ((), 0)
+        free = params.output == TRAJECTORY
+        self._core = Supervisor(robot.limits, replace(params, largest_step=CARRIES_ON) if free else params)
         self.period_ns = round(NS / params.rate_hz)
         self._late: deque[int] = deque(maxlen=2_000_000)
         self._ticks = 0
@@ -114,7 +106,7 @@ class SupervisorNode(Loop):
         self._speed = 1.0
         self._messages: dict[int, JointTrajectory] = {}
 
-        self._robot_pub = node.create_publisher(OUTPUTS[params.output], params.command_topic, topics.RELIABLE)
+        self._output = Output(node, params.output, params.command_topic, robot.joints)
         self._copy_pub = node.create_publisher(JointStateMessage, topics.COMMAND, topics.STREAM)
         self._plan_pub = node.create_publisher(JointTrajectory, topics.IN_FORCE, topics.LATCHED)
         self._state_pub = node.create_publisher(DiagnosticStatus, topics.STATE, topics.LATCHED)
@@ -127,7 +119,6 @@ class SupervisorNode(Loop):
         self._pictures_sub = node.create_subscription(Header, topics.PICTURES, ignored, topics.RELIABLE)
         self._core.speed.ask(params.speed_scale)
         self._panel = Panel(node, self._core, self._time, self._look_around)
-        self._command = Float64MultiArray()
         self._scheduling = set_realtime(params.realtime_priority)
         node.get_logger().info(f"{robot.name}, {params.rate_hz:g} Hz, {self._scheduling}")
 
@@ -148,22 +139,10 @@ class SupervisorNode(Loop):
         now = self._time.now_ns()
         command = self._core.tick(now)
         if command is not None:
-            self._tell_robot(command, now)
+            self._output.tell(command, self._core.motions)
             self._copy_pub.publish(
                 joint_state_to_message(now, self._robot.joints, command.state.position, command.state.velocity)
             )
-
-    def _tell_robot(self, command: Command, now: int) -> None:
-        """The position of this instant; or the way to rest, whenever that has changed, and now and then."""
-        if not self._flowing:
-            self._command.data = command.state.position.tolist()
-            self._robot_pub.publish(self._command)
-            return
-        motions = self._core.motions
-        if motions != self._told[0] or now >= self._told[1] + REPEAT_S * NS:
-            self._told = motions, now
-            if motions:
-                self._robot_pub.publish(plan_to_message(ahead(motions, self._robot.joints, command.stamp_ns)))
 
     def _speak(self) -> None:
         self._announce()

@@ -1,7 +1,7 @@
 """A trajectory controller as ros2_control's: it goes on by itself, and after the last point it stays.
 
-As joint_trajectory_controller with `interpolate_from_desired_state: true` does (its doc/trajectory.rst and parameters): a
-new trajectory replaces the one in force at once; points already past are dropped; from where the arm is told to be
+As joint_trajectory_controller with `interpolate_from_desired_state: true` does (its doc/trajectory.rst): a new one
+replaces the one in force at once; points already past are dropped; from where the arm is told to be
 now a quintic leads to the first point that is left.
 """
 
