@@ -45,7 +45,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def heard(peer: Path, robot: Path, speaker: Path | str, seconds: float = 6.0) -> tuple[str, int]:
-    """What the speaker said of itself at last, after the library's complaints, and how many commands the robot heard."""
+    """What the speaker said of itself last, after the library's complaints; how many commands the robot heard."""
     topic = f"rt/{COMMAND_TOPIC}"
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     ears = subprocess.Popen([peer, "sub", str(robot), str(seconds + 1.0), topic], **both)

@@ -44,12 +44,13 @@ def test_each_node_may_do_all_it_does(processes: Processes, listener: Listener):
     for node, (_, args) in NODES.items():
         processes.start(f"{node}_node", *args)
     listener.until(lambda: set(NODES) <= set(listener.node.get_node_names()), "every node")
-    listener.arm()
+    told = ("publish", "rt/forward_position_controller/commands")
+    listener.until(lambda: told in used(listener, "supervisor"), "word of what the supervisor says")
+    listener.wait(2.0)
     for node, (path, _) in NODES.items():
         seen = used(listener, node)
         assert len(seen) > 2, node
         assert not [act for act in seen if not enclaves[path].may(*act)], node
-    assert ("publish", "rt/forward_position_controller/commands") in used(listener, "supervisor")
 
 
 def test_enforced_security_is_never_silently_absent(ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
