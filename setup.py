@@ -18,6 +18,7 @@ EXTRAS = {
     "ros": [
         "ros-jazzy-rclpy>=7.1.6,<8",
         "ros-jazzy-rmw-fastrtps-cpp>=8.4,<9",
+        "ros-jazzy-rcl-interfaces>=2.0,<3",
         "ros-jazzy-diagnostic-msgs>=5.3,<6",
         "ros-jazzy-sensor-msgs>=5.3,<6",
         "ros-jazzy-std-msgs>=5.3,<6",
@@ -52,7 +53,7 @@ EXTRAS = {
 }
 
 # In the order of the data; the observer listens to all, and the last runs episodes of the simulator.
-NODES = ["sim_node", "policy_node", "planner_node", "supervisor_node", "observer_node", "episodes_node"]
+NODES = ["sim_node", "cameras_node", "policy_node", "planner_node", "supervisor_node", "observer_node", "episodes_node"]
 
 
 def installed(folder: str, *, suffix: str = "") -> list[tuple[str, list[str]]]:

@@ -40,11 +40,15 @@ ARGUMENTS = {
 # Which of the arguments each executable takes as ROS parameters, in the order of the data.
 NODES = {
     "sim_node": ("robot", "task"),
+    "cameras_node": (),
     "policy_node": ("robot", "policy", "checkpoint"),
     "planner_node": ("robot",),
     "supervisor_node": ("robot",),
     "observer_node": ("robot",),
 }
+
+# Who each is where security is on (`./vla security`); without it this means nothing.
+ENCLAVES = {"sim_node": "/robot"}
 
 
 def text(name: str) -> ParameterValue:
@@ -67,6 +71,7 @@ def generate_launch_description() -> LaunchDescription:
                     executable=executable,
                     name=executable.removesuffix("_node"),
                     output="screen",
+                    ros_arguments=["--enclave", ENCLAVES.get(executable, f"/{executable.removesuffix('_node')}")],
                     parameters=[LaunchConfiguration("params"), {name: text(name) for name in names}],
                     condition=simulated if executable == "sim_node" else None,
                 )

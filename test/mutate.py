@@ -28,12 +28,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {
     "modes": ["test_modes.py"],
-    "faults": ["test_watch.py", "../test_safety.py"],
-    "gate": ["test_gate.py", "test_supervisor.py"],
-    "watch": ["test_watch.py", "test_supervisor.py"],
+    "faults": ["test_rules.py", "../test_safety.py"],
+    "gate": ["test_gate.py", "test_supervisor.py", "test_supervisor_story.py"],
+    "watch": [
+        "test_watch.py",
+        "test_watch_inputs.py",
+        "test_rules.py",
+        "test_supervisor.py",
+        "test_supervisor_stops.py",
+    ],
     "speed": ["test_speed.py", "test_supervisor.py"],
-    "supervisor": ["test_watch.py", "test_supervisor.py"],
-    "stop": ["test_stop.py", "test_gate.py", "test_supervisor.py"],
+    "supervisor": ["test_rules.py", "test_supervisor.py", "test_supervisor_stops.py", "test_supervisor_story.py"],
+    "stop": ["test_stop.py", "test_gate.py", "test_supervisor_stops.py", "test_supervisor_story.py"],
     "certify": ["test_certify.py", "test_gate.py"],
 }
 LONGEST_S = 90

@@ -155,7 +155,7 @@ def check_params(file: Path) -> None:
     Raises:
         VlaError: One sentence that says what is wrong with it.
     """
-    known = (*NODES, "episodes")
+    known = (*NODES, "cameras", "episodes")
     check_keys({key.strip("/"): 0 for key in load_yaml(file) if key != "/**"}, known, file.name)
 
 

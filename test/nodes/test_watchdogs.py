@@ -1,15 +1,20 @@
-"""Watchdogs on real topics: the emergency stop button and its heartbeat, and the operator's speed."""
+"""Watchdogs on real topics: the button and its heartbeat, the deadman, the cameras."""
 
+import numpy as np
 import pytest
-from std_msgs.msg import Bool, Float64
+from sensor_msgs.msg import Image
+from std_msgs.msg import Bool
 
 from vla_ros.config import config_dir
 from vla_ros.nodes import topics
+from vla_ros.nodes.convert import image_to_message
 from vla_ros.nodes.witness import Listener
 from vla_ros.processes import Processes
 
 pytestmark = pytest.mark.graph
 PARAMS = ["--ros-args", "--params-file", str(config_dir() / "vla.yaml")]
+PATIENT = [*PARAMS, "-p", "joint_state_age_s:=1.0"]
+"""For a supervisor: on a busy machine a process may stand still for some tenths of a second."""
 
 
 def test_the_button_stops_a_holding_arm_and_reset_waits_until_it_is_released(stack: Listener):
@@ -49,13 +54,83 @@ def test_silence_of_policy_and_planner_is_said_and_stops_nothing(stack: Listener
     assert stack.state["fault.no_plan"] == "1"
 
 
-def test_the_operators_speed_is_taken_and_nonsense_is_refused(stack: Listener):
-    speed = stack.node.create_publisher(Float64, topics.SPEED_ASKED, topics.RELIABLE)
-    heard: list[float] = []
-    stack.node.create_subscription(Float64, topics.SPEED_SCALE, lambda m: heard.append(m.data), topics.LATCHED)
-    stack.until(speed.get_subscription_count, "ears for the speed")
-    speed.publish(Float64(data=0.5))
-    stack.until(lambda: heard and heard[-1] == 0.5, "half speed")
-    speed.publish(Float64(data=float("nan")))
-    stack.until(lambda: stack.state.get("refused.speed") == "1", "a refusal")
-    assert heard[-1] == 0.5
+def test_releasing_the_deadman_stops_the_arm_and_holding_it_again_moves_nothing(
+    processes: Processes, listener: Listener
+):
+    processes.start("supervisor_node", *PATIENT, "-p", "deadman_s:=1.0")
+    processes.start("sim_node", *PARAMS, "-p", "cameras:=false")
+    listener.until(lambda: "nobody holds the deadman" in listener.state.get("reason", ""), "waiting for a hand")
+    assert not listener.ask(topics.ARM).success
+    deadman = listener.node.create_publisher(Bool, topics.DEADMAN, topics.RELIABLE)
+    held = True
+    beat = listener.node.create_timer(0.1, lambda: deadman.publish(Bool(data=held)))
+    listener.arm()
+    held = False
+    listener.until(lambda: listener.mode == "stopped", "stopped by the release")
+    assert "nobody holds" in listener.state["reason"]
+    assert "deadman" in listener.ask(topics.ARM).message
+    held = True
+    listener.wait(0.5)
+    assert listener.mode == "stopped", "a hand alone moves nothing"
+    assert listener.ask(topics.ARM).success
+    listener.until(lambda: listener.mode == "running", "running again")
+    beat.cancel()
+    listener.until(lambda: listener.mode == "stopped", "stopped by the silence")
+    assert "silent" in listener.state["reason"]
+
+
+class Eyes:
+    """Two cameras at 30 Hz, each of which can be closed, or its stamps held back."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.open, self.late_ns, self._listener = {"front", "wrist"}, 0, listener
+        self._picture = np.zeros((48, 64, 3), dtype=np.uint8)
+        self._pubs = {
+            name: listener.node.create_publisher(Image, topics.CAMERA.format(name), topics.IMAGE) for name in self.open
+        }
+        listener.node.create_timer(1 / 30, self._look)
+
+    def _look(self) -> None:
+        for name in self.open:
+            stamp = self._listener.now_ns() - self.late_ns
+            self._pubs[name].publish(image_to_message(stamp, name, self._picture))
+
+
+@pytest.fixture
+def watched(processes: Processes, listener: Listener) -> Eyes:
+    """A supervisor that watches two cameras, armed."""
+    cameras = ("-p", "cameras:=[front, wrist]")
+    processes.start("supervisor_node", *PATIENT, *cameras, "-p", "camera_age_s:=1.0", "-p", "camera_stamp_age_s:=1.0")
+    processes.start("sim_node", *PARAMS, "-p", "cameras:=false")
+    listener.until(lambda: "was not seen yet" in listener.state.get("reason", ""), "waiting for the cameras")
+    processes.start("cameras_node", *PARAMS, *cameras)
+    eyes = Eyes(listener)
+    listener.arm()
+    return eyes
+
+
+def test_a_camera_that_closes_stops_the_arm_and_opening_it_moves_nothing(watched: Eyes, listener: Listener):
+    watched.open = {"front"}
+    listener.until(lambda: listener.mode == "stopped", "stopped")
+    assert "camera wrist is silent" in listener.state["reason"]
+    assert "front" not in listener.state["reason"]
+    assert "camera wrist" in listener.ask(topics.ARM).message
+    watched.open = {"front", "wrist"}
+    listener.until(lambda: "camera" not in listener.state["faults"], "both seen again")
+    assert listener.mode == "stopped"
+    assert listener.ask(topics.ARM).success
+
+
+def test_pictures_that_come_too_late_stop_the_arm(watched: Eyes, listener: Listener):
+    watched.late_ns = 2 * 10**9
+    listener.until(lambda: listener.mode == "stopped", "stopped")
+    assert "stamped 2.0" in listener.state["reason"]
+
+
+def test_losing_the_process_that_takes_the_pictures_stops_the_arm(
+    watched: Eyes, listener: Listener, processes: Processes
+):
+    processes.running["cameras_node"].kill()
+    listener.until(lambda: listener.mode == "stopped", "stopped")
+    assert "camera front is silent" in listener.state["reason"]
+    assert "camera wrist is silent" in listener.state["reason"]

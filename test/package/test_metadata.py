@@ -58,7 +58,11 @@ def test_the_manifest_names_every_ros_package_that_is_imported() -> None:
     manifest = ET.parse(ROOT / "package.xml").getroot()
     declared = {e.text for e in manifest.findall("exec_depend")}
     sources = [f.read_text(encoding="utf-8") for f in (ROOT / "vla_ros" / "nodes").rglob("*.py")]
-    used = {m for text in sources for m in re.findall(r"^\s*(?:from|import) (rclpy|\w+_msgs|std_srvs)\b", text, re.M)}
+    used = {
+        m
+        for text in sources
+        for m in re.findall(r"^\s*(?:from|import) (rclpy|rcl_interfaces|\w+_msgs|std_srvs)\b", text, re.M)
+    }
     assert used <= declared
     wheels = {row.split(">=")[0].removeprefix("ros-jazzy-") for row in ast.literal_eval(SETUP["EXTRAS"])["ros"]}
     assert {name.replace("_", "-") for name in used} <= wheels

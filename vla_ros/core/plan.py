@@ -39,6 +39,10 @@ class Motion(Protocol):
     def end_ns(self) -> int:
         """From here on the motion is at rest [ns]."""
 
+    @property
+    def knots_ns(self) -> npt.NDArray[np.int64]:
+        """Instants between which quintics through the states there are the motion itself, or all but [ns]."""
+
     def at(self, t_ns: int) -> State:
         """The state at one instant."""
 

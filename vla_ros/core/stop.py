@@ -17,6 +17,8 @@ RAMPS_NS = np.array([100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2200, 3200])
 ROUGH = 33
 """Samples of each ramp that tell which are worth a closer look; all ramps are sampled at once."""
 SAMPLE_NS = 2_000_000
+PIECES = 24
+"""Quintics that are as good as a path stop: at 24 its jerk differs by less than a hundredth of the limit."""
 MARGIN = 0.99
 """Fraction of the acceleration and jerk limits a path stop may use at the samples it is checked at."""
 
@@ -42,6 +44,17 @@ class PathStop:
     def end_ns(self) -> int:
         """When the clock stands [ns]."""
         return self.start_ns + self.ramp_ns
+
+    @property
+    def knots_ns(self) -> npt.NDArray[np.int64]:
+        """Evenly spaced ones, and where the plan's own knots are passed [ns]."""
+        u = np.linspace(0.0, 1.0, 40 * PIECES + 1)
+        along = self.ramp_ns * (u - u**3 + u**4 / 2)
+        passed = self.plan.knots_ns - self.start_ns
+        passed = passed[(passed > 0) & (passed < along[-1])]
+        ramps = np.concatenate([np.linspace(0.0, 1.0, PIECES + 1), np.interp(passed, along, u)])
+        knots: npt.NDArray[np.int64] = self.start_ns + np.sort(ramps * self.ramp_ns).astype(np.int64)
+        return knots
 
     def at(self, t_ns: int) -> State:
         """The state at one instant, which may not lie before `start_ns`."""
@@ -113,6 +126,15 @@ class Brake:
     def end_ns(self) -> int:
         """When the slowest joint rests [ns]."""
         return self.start_ns + int(np.ceil(self.durations.sum(axis=0).max() * NS))
+
+    @property
+    def knots_ns(self) -> npt.NDArray[np.int64]:
+        """Where the jerk of any joint changes, and both ends [ns]."""
+        changes = np.concatenate([[0.0], np.cumsum(self.durations, axis=0).ravel() * NS])
+        knots: npt.NDArray[np.int64] = self.start_ns + np.sort(np.append(changes, self.end_ns - self.start_ns)).astype(
+            np.int64
+        )
+        return knots
 
     def at(self, t_ns: int) -> State:
         """The state at one instant, which may not lie before `start_ns`."""

@@ -212,6 +212,11 @@ class Supervisor:
         return self._last
 
     @property
+    def motions(self) -> tuple[Motion, ...]:
+        """What is followed, and what follows it: the first has begun, the last ends at rest; () for nothing."""
+        return tuple(self._motions)
+
+    @property
     def at_rest(self) -> bool:
         """Whether nothing is commanded to move, now or later."""
         return not self._motions or self.mode is Mode.STOPPED

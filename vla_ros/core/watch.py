@@ -41,6 +41,11 @@ class WatchConfig:
         clock_drift_s: How far the system clock may move from the monotonic one [s].
         no_plan_s: Silence of the planner that is said [s].
         estop_heartbeat_s: Longest silence of the emergency stop input [s]; 0 means that none is expected.
+        deadman_s: Longest silence of a deadman that is held [s]; 0 means that none is expected.
+        cameras: Names of the cameras whose pictures must keep coming; none by default.
+        camera_age_s: Longest silence of a camera [s]: nine pictures at 30 Hz.
+        camera_stamp_age_s: Oldest stamp of a picture when it arrives [s].
+        camera_stamp_ahead_s: Farthest a picture's stamp may lie in the future [s].
     """
 
     joint_state_age_s: float = 0.2
@@ -57,13 +62,20 @@ class WatchConfig:
     clock_drift_s: float = 0.1
     no_plan_s: float = 2.0
     estop_heartbeat_s: float = 0.0
+    deadman_s: float = 0.0
+    cameras: tuple[str, ...] = ()
+    camera_age_s: float = 0.3
+    camera_stamp_age_s: float = 0.3
+    camera_stamp_ahead_s: float = 0.05
 
     def __post_init__(self) -> None:
-        """Check every number."""
+        """Check every number and name."""
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type == "float" and not 0.0 <= value < np.inf:
                 raise ConfigError(f"supervisor: {field.name} must not be negative; got {value}.")
+        if "" in self.cameras or len(set(self.cameras)) < len(self.cameras):
+            raise ConfigError(f"supervisor: cameras must have names, each given once; got {self.cameras}.")
 
 
 class Watch:
@@ -83,6 +95,8 @@ class Watch:
         self._plan_ns = 0
         self._estop_ns: int | None = None
         self._pressed = False
+        self._held_ns: int | None = None
+        self._seen: dict[str, tuple[int, int]] = {}
         self._clock_moved_s = 0.0
         self._others = 0
 
@@ -133,6 +147,14 @@ class Watch:
         """The emergency stop button speaks."""
         self._pressed, self._estop_ns = pressed, now_ns
 
+    def deadman(self, held: bool, now_ns: int) -> None:
+        """The deadman speaks; released, it counts as never held."""
+        self._held_ns = now_ns if held else None
+
+    def picture(self, camera: str, stamp_ns: int, now_ns: int) -> None:
+        """A picture of one of `cameras` arrived, stamped `stamp_ns`."""
+        self._seen[camera] = (stamp_ns, now_ns)
+
     def clock(self, drift_ns: int) -> None:
         """How far the system clock has moved from the monotonic one [ns]; the farthest is remembered."""
         self._clock_moved_s = max(self._clock_moved_s, abs(drift_ns) / NS)
@@ -162,7 +184,8 @@ class Watch:
 
     def faults(self, now_ns: int, running: bool) -> list[Fault]:
         """Every fault that is present, the most severe first."""
-        return worst_first([*self._inputs(now_ns), *self._arm(now_ns), *self._surroundings(now_ns, running)])
+        found = [*self._inputs(now_ns), *self._cameras(now_ns), *self._arm(now_ns)]
+        return worst_first([*found, *self._surroundings(now_ns, running)])
 
     def _inputs(self, now_ns: int) -> list[Fault]:
         config, found, age = self._config, [], self.age_s(now_ns)
@@ -179,7 +202,29 @@ class Watch:
                 found.append(Fault("estop_missing", "the emergency stop button was not heard yet"))
             elif not (now_ns - self._estop_ns) / NS <= config.estop_heartbeat_s:
                 found.append(Fault("estop_heartbeat", "the emergency stop button is silent"))
+        if config.deadman_s:
+            if self._held_ns is None:
+                found.append(Fault("deadman", "nobody holds the deadman"))
+            elif not 0.0 <= (silence := (now_ns - self._held_ns) / NS) <= config.deadman_s:
+                found.append(Fault("deadman", f"the deadman is silent for {silence:.3f} s"))
         return found
+
+    def _cameras(self, now_ns: int) -> list[Fault]:
+        """One fault for all that are silent, one for all whose stamps are wrong."""
+        config = self._config
+        silent, untimely = [], []
+        for name in self._config.cameras:
+            if name not in self._seen:
+                silent.append(f"camera {name} was not seen yet")
+                continue
+            stamp_ns, came_ns = self._seen[name]
+            silence, old = (now_ns - came_ns) / NS, (came_ns - stamp_ns) / NS
+            if not 0.0 <= silence <= config.camera_age_s:
+                silent.append(f"camera {name} is silent for {silence:.3f} s")
+            elif not -config.camera_stamp_ahead_s <= old <= config.camera_stamp_age_s:
+                untimely.append(f"pictures of camera {name} are stamped {old:.3f} s before they come")
+        rows = (("camera", silent), ("camera_stamp", untimely))
+        return [Fault(fault, ", ".join(details)) for fault, details in rows if details]
 
     def _arm(self, now_ns: int) -> list[Fault]:
         config, found = self._config, []

@@ -156,10 +156,13 @@ def main(name: str, make: Callable[[Node], Loop]) -> None:
     stop = _Stop()
     try:
         rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    except RuntimeError as error:  # what rclpy makes of arguments and parameter files it cannot read
+        ros = rclpy.create_node(
+            name, automatically_declare_parameters_from_overrides=True, start_parameter_services=False
+        )
+    except RuntimeError as error:  # what rclpy makes of arguments, parameter files and keys it cannot read
         print(f"{name}: {str(error).partition(', at /')[0]}".replace("\n", " "), file=sys.stderr)
+        rclpy.try_shutdown()
         sys.exit(2)
-    ros = rclpy.create_node(name, automatically_declare_parameters_from_overrides=True, start_parameter_services=False)
     try:
         node = make(ros)
     except VlaError as error:

@@ -16,17 +16,19 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image as ImageMessage
 from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Float64MultiArray, Int64, String
+from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot, require
-from vla_ros.core.errors import ConfigError
+from vla_ros.core.errors import ConfigError, RecordError
 from vla_ros.core.records import NS
 from vla_ros.nodes import topics
-from vla_ros.nodes.convert import image_to_message, joint_state_to_message
+from vla_ros.nodes.convert import image_to_message, joint_state_to_message, plan_from_message
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, newest, set_realtime
 from vla_ros.nodes.run import main as run
 from vla_ros.nodes.truth import truth_to_json
 from vla_ros.sim.camera import Cameras
+from vla_ros.sim.follower import Follower
 from vla_ros.sim.viewer import open_viewer
 from vla_ros.sim.world import World
 
@@ -48,7 +50,8 @@ class SimParams:
         cameras: Whether to draw at all.
         view: Open MuJoCo's viewer (needs a screen).
         realtime_priority: SCHED_FIFO priority of the physics, 0 for none; tried, never required.
-        command_topic: The topic a forward position controller would listen on.
+        command_topic: The topic a forward position controller would listen on; it holds the last command for ever.
+        trajectory_topic: The topic a trajectory controller would listen on, which runs to its last point; "" for none.
         log_dir: Folder for `sim.json`, written at the end; "" for none.
     """
 
@@ -62,6 +65,7 @@ class SimParams:
     view: bool = False
     realtime_priority: int = 0
     command_topic: str = topics.ROBOT_COMMAND
+    trajectory_topic: str = ""
     log_dir: str = ""
 
     def __post_init__(self) -> None:
@@ -102,6 +106,12 @@ class SimNode(Loop):
         self._joints_pub = node.create_publisher(JointStateMessage, topics.JOINT_STATES, topics.SENSOR)
         self._truth_pub = node.create_publisher(String, topics.SIM_TRUTH, topics.LATCHED)
         self._command_sub = node.create_subscription(Float64MultiArray, params.command_topic, ignored, topics.RELIABLE)
+        self._trajectory_sub = (
+            node.create_subscription(JointTrajectory, params.trajectory_topic, ignored, topics.RELIABLE)
+            if params.trajectory_topic
+            else None
+        )
+        self._follower = Follower(robot.joints, self._world.commanded())
         self._seed_sub = node.create_subscription(Int64, topics.SIM_SEED, ignored, topics.RELIABLE)
         self._viewer = open_viewer(self._world) if params.view else None
         self._thread = threading.Thread(target=self._try_to_draw, daemon=True) if params.cameras else None
@@ -121,6 +131,7 @@ class SimNode(Loop):
         with self._lock:
             self._rearrange()
             self._take_command()
+            self._follow(now)
             behind = (now - self._origin_ns) / NS - self._world.time_s
             if behind > LARGEST_CATCH_UP_S:
                 self._origin_ns += int((behind - LARGEST_CATCH_UP_S) * NS)
@@ -155,6 +166,19 @@ class SimNode(Loop):
         except ValueError as error:
             self._bad_commands += 1
             self._node.get_logger().warning(f"command dropped: {error}", throttle_duration_sec=1.0)
+
+    def _follow(self, now_ns: int) -> None:
+        """Do as a trajectory controller would, where there is to be one."""
+        if self._trajectory_sub is None:
+            return
+        message = newest(self._trajectory_sub)
+        if message is not None:
+            try:
+                self._follower.take(plan_from_message(message).in_order(self._world.joints), now_ns)
+            except (ValueError, RecordError) as error:
+                self._bad_commands += 1
+                self._node.get_logger().warning(f"trajectory dropped: {error}", throttle_duration_sec=1.0)
+        self._world.command(self._follower.at(now_ns))
 
     def _tell_truth(self, now_ns: int, stamp_ns: int) -> None:
         with self._lock:

@@ -7,24 +7,22 @@ import json
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from sensor_msgs.msg import JointState as JointStateMessage
-from std_msgs.msg import Bool, Float64, Float64MultiArray
-from std_srvs.srv import Trigger
+from std_msgs.msg import Float64, Header
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot, require
-from vla_ros.core.errors import RecordError
+from vla_ros.core.errors import RecordError, UnknownName
 from vla_ros.core.modes import Mode
 from vla_ros.core.records import NS
 from vla_ros.core.speed import LEAST
-from vla_ros.core.supervisor import Answer, Supervisor, SupervisorConfig
+from vla_ros.core.supervisor import Supervisor, SupervisorConfig
 from vla_ros.nodes import topics
 from vla_ros.nodes.convert import (
     capture_of,
@@ -32,9 +30,12 @@ from vla_ros.nodes.convert import (
     joint_state_to_message,
     plan_from_message,
     plan_to_message,
+    to_ns,
 )
+from vla_ros.nodes.output import CARRIES_ON, KINDS, POSITIONS, TRAJECTORY, Output
+from vla_ros.nodes.panel import Panel
 from vla_ros.nodes.params import check_log_dir, load_params
-from vla_ros.nodes.run import Loop, RosTime, serve, set_realtime, take
+from vla_ros.nodes.run import Loop, RosTime, set_realtime, take
 from vla_ros.nodes.run import main as run
 
 LATEST = 100
@@ -54,7 +55,10 @@ class SupervisorParams(SupervisorConfig):
     Attributes:
         robot: Name in config/robots, or a file.
         rate_hz: Commands per second [Hz].
-        command_topic: The robot's command topic (std_msgs/Float64MultiArray, positions [rad]).
+        output: "positions" (std_msgs/Float64MultiArray, for a forward position controller, which holds the last), or
+            "trajectory" (trajectory_msgs/JointTrajectory, for a trajectory controller, which goes on to its rest).
+        command_topic: The robot's command topic.
+        speed_scale: Share of full speed the operator wants, 0.1 to 1; can be changed while it runs.
         realtime_priority: SCHED_FIFO priority of the process, 0 for none; tried, never required.
         status_hz: State and diagnostics per second [Hz].
         log_dir: Folder for `supervisor.json` and `loop.npz`, written at the end; "" for none.
@@ -62,7 +66,9 @@ class SupervisorParams(SupervisorConfig):
 
     robot: str = "so101"
     rate_hz: float = 500.0
+    output: str = POSITIONS
     command_topic: str = topics.ROBOT_COMMAND
+    speed_scale: float = 1.0
     realtime_priority: int = 0
     status_hz: float = 5.0
     log_dir: str = ""
@@ -71,9 +77,14 @@ class SupervisorParams(SupervisorConfig):
         """Check every value."""
         super().__post_init__()
         check_log_dir(self.log_dir)
+        if self.output not in KINDS:
+            raise UnknownName("output", self.output, KINDS, "supervisor")
         require(50.0 <= self.rate_hz <= 2000.0, f"supervisor: rate_hz must be 50 to 2000; got {self.rate_hz}.")
         require(0.1 <= self.status_hz <= 50.0, f"supervisor: status_hz must be 0.1 to 50; got {self.status_hz}.")
         require(0 <= self.realtime_priority <= 90, "supervisor: realtime_priority must be 0 to 90.")
+        require(
+            LEAST <= self.speed_scale <= 1.0, f"supervisor: speed_scale must be {LEAST} to 1; got {self.speed_scale}."
+        )
 
 
 class SupervisorNode(Loop):
@@ -85,7 +96,8 @@ class SupervisorNode(Loop):
         self._node, self._time = node, RosTime(node)
         robot = load_robot(params.robot)
         self._robot = robot
-        self._core = Supervisor(robot.limits, params)
+        free = params.output == TRAJECTORY
+        self._core = Supervisor(robot.limits, replace(params, largest_step=CARRIES_ON) if free else params)
         self.period_ns = round(NS / params.rate_hz)
         self._late: deque[int] = deque(maxlen=2_000_000)
         self._ticks = 0
@@ -94,7 +106,7 @@ class SupervisorNode(Loop):
         self._speed = 1.0
         self._messages: dict[int, JointTrajectory] = {}
 
-        self._robot_pub = node.create_publisher(Float64MultiArray, params.command_topic, topics.RELIABLE)
+        self._output = Output(node, params.output, params.command_topic, robot.joints)
         self._copy_pub = node.create_publisher(JointStateMessage, topics.COMMAND, topics.STREAM)
         self._plan_pub = node.create_publisher(JointTrajectory, topics.IN_FORCE, topics.LATCHED)
         self._state_pub = node.create_publisher(DiagnosticStatus, topics.STATE, topics.LATCHED)
@@ -103,36 +115,12 @@ class SupervisorNode(Loop):
         self._joints_sub = node.create_subscription(JointStateMessage, topics.JOINT_STATES, ignored, topics.SENSOR)
         self._plan_sub = node.create_subscription(JointTrajectory, topics.PLAN, ignored, topics.RELIABLE)
         self._speed_pub = node.create_publisher(Float64, topics.SPEED_SCALE, topics.LATCHED)
-        self._estop_sub = node.create_subscription(Bool, topics.ESTOP_INPUT, ignored, topics.RELIABLE)
-        self._speed_sub = node.create_subscription(Float64, topics.SPEED_ASKED, ignored, topics.RELIABLE)
         self._apart_sub = node.create_subscription(Float64, topics.DISAGREEMENT, ignored, topics.RELIABLE)
-        core, now = self._core, self._time.now_ns
-        self._services = [
-            node.create_service(Trigger, name, self._answering(act))
-            for name, act in (
-                (topics.ESTOP, lambda: core.estop(now())),
-                (topics.STOP, lambda: core.stop(now())),
-                (topics.RESET, lambda: core.reset(now())),
-                (topics.ARM, self._arm),
-            )
-        ]
-        self._command = Float64MultiArray()
+        self._pictures_sub = node.create_subscription(Header, topics.PICTURES, ignored, topics.RELIABLE)
+        self._core.speed.ask(params.speed_scale)
+        self._panel = Panel(node, self._core, self._time, self._look_around)
         self._scheduling = set_realtime(params.realtime_priority)
         node.get_logger().info(f"{robot.name}, {params.rate_hz:g} Hz, {self._scheduling}")
-
-    def _answering(self, act: Callable[[], Answer]) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
-        def callback(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            answer = act()
-            response.success, response.message = answer.ok, answer.text
-            self._node.get_logger().info(answer.text)
-            return response
-
-        return callback
-
-    def _arm(self) -> Answer:
-        """Arm, unless somebody else speaks to the robot."""
-        others = self._others()
-        return Answer(False, f"cannot arm: {others}.") if others else self._core.arm(self._time.now_ns())
 
     def step(self, late_ns: int) -> None:
         """One command, then the input that came meanwhile."""
@@ -151,8 +139,7 @@ class SupervisorNode(Loop):
         now = self._time.now_ns()
         command = self._core.tick(now)
         if command is not None:
-            self._command.data = command.state.position.tolist()
-            self._robot_pub.publish(self._command)
+            self._output.tell(command, self._core.motions)
             self._copy_pub.publish(
                 joint_state_to_message(now, self._robot.joints, command.state.position, command.state.velocity)
             )
@@ -166,19 +153,16 @@ class SupervisorNode(Loop):
             self._report()
 
     def _listen(self) -> None:
-        for service in self._services:
-            serve(service)
-        for message in take(self._estop_sub, most=5):
-            self._core.watch.estop_input(message.data, self._time.now_ns())
+        self._panel.listen()
         for message in take(self._joints_sub, most=5):
             self._take_joints(message)
+        for message in take(self._pictures_sub, most=10):
+            if message.frame_id in self._params.cameras:
+                self._core.watch.picture(message.frame_id, to_ns(message.stamp), self._time.now_ns())
         for message in take(self._plan_sub, most=1):
             self._take_plan(message)
         for message in take(self._apart_sub, most=5):
             self._core.speed.disagreement(message.data)
-        for message in take(self._speed_sub, most=5):
-            if not self._core.speed.ask(message.data):
-                self._refused("speed", f"a speed is {LEAST} to 1; got {message.data}.")
 
     def _take_joints(self, message: JointStateMessage) -> None:
         try:
@@ -212,11 +196,6 @@ class SupervisorNode(Loop):
             self._plan_pub.publish(JointTrajectory(joint_names=list(self._robot.joints)))
         else:
             self._plan_pub.publish(self._messages.get(plan.start_ns) or plan_to_message(plan))
-
-    def _others(self) -> str:
-        """What is wrong if more than this node publishes to the robot, else ""."""
-        count = self._node.count_publishers(self._params.command_topic)
-        return f"{count} publishers on {self._params.command_topic}" if count > 1 else ""
 
     def _look_around(self) -> None:
         """Watch what is not heard: other publishers on the robot's topic, a clock that is set."""
