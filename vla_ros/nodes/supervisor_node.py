@@ -22,7 +22,9 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_ros.config import load_robot, require
 from vla_ros.core.errors import RecordError
 from vla_ros.core.modes import Mode
+from vla_ros.core.plan import Plan
 from vla_ros.core.records import NS
+from vla_ros.core.space import Passage
 from vla_ros.core.speed import LEAST
 from vla_ros.core.supervisor import Answer, Supervisor, SupervisorConfig
 from vla_ros.nodes import topics
@@ -33,6 +35,7 @@ from vla_ros.nodes.convert import (
     plan_from_message,
     plan_to_message,
 )
+from vla_ros.nodes.looking import Looking, space_of
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, serve, set_realtime, take
 from vla_ros.nodes.run import main as run
@@ -85,8 +88,9 @@ class SupervisorNode(Loop):
         self._node, self._time = node, RosTime(node)
         robot = load_robot(params.robot)
         self._robot = robot
-        self._core = Supervisor(robot.limits, params)
+        self._core = Supervisor(robot.limits, params, space_of(robot))
         self.period_ns = round(NS / params.rate_hz)
+        self._looking = Looking(self._core.space, self.period_ns // 4)
         self._late: deque[int] = deque(maxlen=2_000_000)
         self._ticks = 0
         self._shown: tuple[Mode, str] | None = None
@@ -118,7 +122,8 @@ class SupervisorNode(Loop):
         ]
         self._command = Float64MultiArray()
         self._scheduling = set_realtime(params.realtime_priority)
-        node.get_logger().info(f"{robot.name}, {params.rate_hz:g} Hz, {self._scheduling}")
+        watched = "" if robot.space else "; space is not watched: the robot's file has no part `space`"
+        node.get_logger().info(f"{robot.name}, {params.rate_hz:g} Hz, {self._scheduling}{watched}")
 
     def _answering(self, act: Callable[[], Answer]) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
         def callback(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -172,8 +177,11 @@ class SupervisorNode(Loop):
             self._core.watch.estop_input(message.data, self._time.now_ns())
         for message in take(self._joints_sub, most=5):
             self._take_joints(message)
-        for message in take(self._plan_sub, most=1):
+        for message in take(self._plan_sub, most=1 if self._looking.free else 0):
             self._take_plan(message)
+        looked_at = self._looking.go_on()
+        if looked_at:
+            self._decide(*looked_at)
         for message in take(self._apart_sub, most=5):
             self._core.speed.disagreement(message.data)
         for message in take(self._speed_sub, most=5):
@@ -192,7 +200,14 @@ class SupervisorNode(Loop):
         except RecordError as error:
             self._refused("malformed", str(error))
             return
-        refusal = self._core.plan(plan, self._time.now_ns(), capture_of(message))
+        core = self._core
+        if core.space.shape is not None and core.judge(plan, self._time.now_ns()) is None:
+            self._looking.begin(plan, message)
+        else:
+            self._decide(plan, message)
+
+    def _decide(self, plan: Plan, message: JointTrajectory, passage: Passage | None = None) -> None:
+        refusal = self._core.plan(plan, self._time.now_ns(), capture_of(message), passage)
         if refusal:
             self._node.get_logger().warning(f"plan refused: {refusal.detail}", throttle_duration_sec=1.0)
         else:
