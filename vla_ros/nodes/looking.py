@@ -28,14 +28,9 @@ def space_of(robot: Robot) -> Space:
 class Looking:
     """At most one plan that is being looked at."""
 
-    def __init__(self, space: Space, slice_ns: int) -> None:
-        """Nothing waits.
-
-        Args:
-            space: What plans must keep clear of.
-            slice_ns: When a call has used so much time it begins nothing new [ns].
-        """
-        self._space, self._slice_ns = space, slice_ns
+    def __init__(self, space: Space) -> None:
+        """Nothing waits."""
+        self._space = space
         self._waiting: tuple[Plan, JointTrajectory, Iterator[Passage | None]] | None = None
 
     @property
@@ -47,9 +42,12 @@ class Looking:
         """Let a plan wait, with the message it came in."""
         self._waiting = plan, message, self._space.look(plan)
 
-    def go_on(self) -> tuple[Plan, JointTrajectory, Passage] | None:
-        """Look on for a while; the plan, its message and what came of it once that is known."""
-        until_ns = time.perf_counter_ns() + self._slice_ns
+    def go_on(self, until_ns: int) -> tuple[Plan, JointTrajectory, Passage] | None:
+        """Look on, and begin nothing new after `until_ns` of `time.perf_counter_ns`.
+
+        Returns:
+            The plan, its message and what came of it; None as long as that is not known.
+        """
         while self._waiting and time.perf_counter_ns() < until_ns:
             waiting, self._waiting = self._waiting, None  # should this fail, it is not tried again
             passage = next(waiting[2])

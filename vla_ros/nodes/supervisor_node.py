@@ -90,7 +90,7 @@ class SupervisorNode(Loop):
         self._robot = robot
         self._core = Supervisor(robot.limits, params, space_of(robot))
         self.period_ns = round(NS / params.rate_hz)
-        self._looking = Looking(self._core.space, self.period_ns // 4)
+        self._looking = Looking(self._core.space)
         self._late: deque[int] = deque(maxlen=2_000_000)
         self._ticks = 0
         self._shown: tuple[Mode, str] | None = None
@@ -143,9 +143,10 @@ class SupervisorNode(Loop):
         """One command, then the input that came meanwhile."""
         self._late.append(late_ns)
         self._ticks += 1
+        enough_ns = time.perf_counter_ns() + self.period_ns * 6 // 10  # the rest is for what has begun by then
         self._send_command()
         try:
-            self._listen()
+            self._listen(enough_ns)
             self._speak()
         except Exception as error:  # whatever it is, it must not keep the next command from being sent
             self._node.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
@@ -170,7 +171,7 @@ class SupervisorNode(Loop):
         elif (self._core.mode, self._core.reason) != self._shown:
             self._report()
 
-    def _listen(self) -> None:
+    def _listen(self, enough_ns: int) -> None:
         for service in self._services:
             serve(service)
         for message in take(self._estop_sub, most=5):
@@ -179,7 +180,7 @@ class SupervisorNode(Loop):
             self._take_joints(message)
         for message in take(self._plan_sub, most=1 if self._looking.free else 0):
             self._take_plan(message)
-        looked_at = self._looking.go_on()
+        looked_at = self._looking.go_on(enough_ns)
         if looked_at:
             self._decide(*looked_at)
         for message in take(self._apart_sub, most=5):
