@@ -20,7 +20,7 @@ from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import Array
 from vla_ros.shape.hull import CORNERS, light_hull
 
-_FORMAT = 1
+_FORMAT = 2
 _BOX = np.array([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
 
 
