@@ -35,6 +35,7 @@ TESTS = {
     "supervisor": ["test_watch.py", "test_supervisor.py"],
     "stop": ["test_stop.py", "test_gate.py", "test_supervisor.py"],
     "certify": ["test_certify.py", "test_gate.py"],
+    "space": ["test_space.py"],
 }
 LONGEST_S = 90
 """A change that makes the tests run longer counts as noticed."""

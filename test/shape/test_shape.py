@@ -80,7 +80,7 @@ def pairs_of(shape: ArmShape) -> list[tuple[int, str, str]]:
 
 
 def floors_of(shape: ArmShape) -> list[tuple[int, str]]:
-    return [(k, name.split(" and ")[0]) for k, name in enumerate(shape.names) if "z = -0.003" in name]
+    return [(k, name.split(" and ")[0]) for k, name in enumerate(shape.names) if "z = 0.000" in name]
 
 
 def any_pose(rng: np.random.Generator) -> np.ndarray:
@@ -128,7 +128,7 @@ def test_distances_are_never_greater_than_of_the_exact_meshes_and_not_much_small
             assert ours[k] <= exact
             less.append(exact - ours[k])
         for k, name in floors_of(shape):
-            assert -0.002 < ours[k] - (truth.lowest(name) + 0.003) <= 0.0
+            assert -0.002 < ours[k] - (truth.lowest(name)) <= 0.0
     assert np.median(less) < 0.004
 
 
@@ -146,7 +146,7 @@ def test_a_plan_through_the_table_is_refused_and_the_sentence_says_so(shape: Arm
     down = np.array([0.0, 0.9, 0.3, 0.9, 0.0, 0.5])
     refusal = space_at(shape, np.array(HOME)).judge(to(np.array(HOME), down))
     assert refusal is not None
-    assert "wall of the box at z = -0.003 m" in refusal.detail
+    assert "wall of the box at z = 0.000 m" in refusal.detail
 
 
 def test_a_plan_into_the_arm_itself_is_refused_and_names_the_links(shape: ArmShape, truth: Truth) -> None:
@@ -215,7 +215,7 @@ def test_an_arm_that_lies_on_the_table_may_get_up_but_not_press_on(shape: ArmSha
     assert space_at(shape, pose).judge(to(pose, pose + 0.2 * up * np.eye(6)[1])) is None
     refusal = space_at(shape, pose).judge(to(pose, pose - 0.2 * up * np.eye(6)[1]))
     assert refusal is not None
-    assert "z = -0.003" in refusal.detail
+    assert "z = 0.000" in refusal.detail
 
 
 # -- what a robot's file may ask for -------------------------------------------------------------------
