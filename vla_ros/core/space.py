@@ -10,7 +10,7 @@ dynamic collision checking for single and multiple articulated robots", IEEE T-R
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,8 +98,7 @@ class Space:
     def look(self, plan: Plan) -> Iterator[Passage | None]:
         """Look along a plan, some poses at a time; the last thing that comes is what came of it."""
         if self.shape is not None:
-            start = self.shape.distances(plan.positions[:1])[0]
-            yield from look_along(plan, self.shape, self._least(start), start)
+            yield from look_along(plan, self.shape, self._least)
 
     def judge(self, plan: Plan, passage: Passage | None = None) -> Refusal | None:
         """Refuse a plan that is not proved to keep its distance; the last check, for what it permits is followed.
@@ -133,29 +132,31 @@ def _near(distances: Array, shape: Shape) -> float:
     return float(((shape.slow - distances) / (shape.slow - shape.stop)).max(initial=0.0))
 
 
-def look_along(plan: Plan, shape: Shape, least: Array, start: Array) -> Iterator[Passage | None]:
-    """Prove that every distance stays at least `least` all along the plan, or refuse it.
+def look_along(plan: Plan, shape: Shape, least_from: Callable[[Array], Array]) -> Iterator[Passage | None]:
+    """Prove that every distance stays great enough all along the plan, or refuse it.
 
     Args:
         plan: The plan.
         shape: The body of the arm.
-        least: Shape (K,) [m].
-        start: The distances where the plan starts, shape (K,) [m].
+        least_from: From the distances where the plan starts, (K,), to the least it must keep, (K,) [m].
 
     Yields:
         None after at most `AT_ONCE` poses, so that others have their turn; at last what came of it.
     """
     pieces = _Pieces(plan)
-    wanted: npt.NDArray[np.bool_] = np.full(len(least), True)
-    nearest, poses = start, 1
+    wanted: npt.NDArray[np.bool_] = np.full(len(shape.names), True)
+    nearest, least, poses = np.full(len(wanted), np.inf), None, 0
     while len(pieces.index):
         middle, moved = pieces.look()
+        asked = middle if poses else np.concatenate([plan.positions[:1], middle])
         parts = []
-        for first in range(0, len(middle), AT_ONCE):
+        for first in range(0, len(asked), AT_ONCE):
             yield None
-            parts.append(shape.distances(middle[first : first + AT_ONCE], wanted))
+            parts.append(shape.distances(asked[first : first + AT_ONCE], wanted))
         distances, closing = np.concatenate(parts), moved @ shape.reach.T
-        nearest, poses = np.minimum(nearest, distances.min(axis=0)), poses + len(middle)
+        nearest, poses = np.minimum(nearest, distances.min(axis=0)), poses + len(asked)
+        if least is None:
+            least, distances = least_from(distances[0]), distances[1:]
         proved = distances - closing >= least
         hopeless = ~(distances >= least) | (~proved & (closing <= RESOLUTION))
         if hopeless.any():
@@ -169,6 +170,7 @@ def look_along(plan: Plan, shape: Shape, least: Array, start: Array) -> Iterator
             sentence = f"the plan is not proved to keep clear after {poses} poses; a slower or shorter one may be."
             yield Passage(plan, least, Refusal("space_unproved", sentence), nearest, poses)
             return
+    assert least is not None
     yield Passage(plan, least, None, nearest, poses)
 
 

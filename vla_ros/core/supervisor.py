@@ -104,7 +104,7 @@ class Supervisor:
             passage: What came of looking along it in `space`, if that was done before.
         """
         now_ns = self._forward(now_ns)
-        refusal = self._refuse(self.judge(plan, now_ns) or self.space.judge(plan, passage))
+        refusal = self._refuse(self.fits(plan, now_ns) or proved(plan, self.limits) or self.space.judge(plan, passage))
         latency = None if capture_ns is None else (plan.start_ns - capture_ns) / NS
         self.speed.plan(refusal is not None, latency)
         if refusal:
@@ -116,8 +116,8 @@ class Supervisor:
         self.speed.strain("space", self.space.nearness)
         return None
 
-    def judge(self, plan: Plan, now_ns: int) -> Refusal | None:
-        """What speaks against a plan but for the space it takes; nothing is changed by asking."""
+    def fits(self, plan: Plan, now_ns: int) -> Refusal | None:
+        """What speaks against taking a plan now, whatever it does then; nothing is changed by asking."""
         if self.mode is not Mode.RUNNING:
             return Refusal("not_running", f"plans are permitted while running; the state is {self.mode.value}.")
         config = self.config
@@ -131,7 +131,7 @@ class Supervisor:
                 f"the plan starts {jump[0]:.2e} rad, {jump[1]:.2e} rad/s, {jump[2]:.2e} rad/s^2 "
                 "from the motion in force.",
             )
-        return proved(plan, self.limits)
+        return None
 
     # -- what an operator asks -------------------------------------------------------------------
 

@@ -202,7 +202,7 @@ class SupervisorNode(Loop):
             self._refused("malformed", str(error))
             return
         core = self._core
-        if core.space.shape is not None and core.judge(plan, self._time.now_ns()) is None:
+        if core.space.shape is not None and core.fits(plan, self._time.now_ns()) is None:
             self._looking.begin(plan, message)
         else:
             self._decide(plan, message)

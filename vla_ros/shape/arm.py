@@ -80,7 +80,7 @@ class ArmShape:
         model, data = self._model, self._data
         count = len(self._skins)
         out = np.full((len(poses), len(self.names)), np.inf)
-        near = [k for k in range(count) if wanted is None or wanted[k]]
+        near = range(count) if wanted is None else np.flatnonzero(wanted[:count]).tolist()
         places = np.empty((len(poses), len(self._links), 3))
         turns = np.empty((len(poses), len(self._links), 9))
         for i, pose in enumerate(poses):
@@ -90,11 +90,15 @@ class ArmShape:
             for k in near:
                 out[i, k] = mujoco.mj_geomDistance(model, data, *self._pairs[k], FARTHEST_M, None)
         out[:, :count] -= self._skins
-        if wanted is None or wanted[count:].any():
-            at = turns.reshape(*turns.shape[:2], 3, 3) @ self._corners
-            low, high = at.min(axis=-1) + places, at.max(axis=-1) + places
-            room = np.stack([low - self._box[0], self._box[1] - high], axis=-1) - self._wall_skins
-            out[:, count:] = room.reshape(len(poses), -1)
+        walls = out[:, count:].reshape(len(poses), len(self._links), -1)
+        asked = np.full(len(self.names) - count, True) if wanted is None else wanted[count:]
+        for link in np.flatnonzero(asked.reshape(len(self._links), -1).any(axis=1)):
+            at = turns[:, link].reshape(-1, 3) @ self._corners[link]
+            low = at.min(axis=1).reshape(-1, 3) + places[:, link]
+            high = at.max(axis=1).reshape(-1, 3) + places[:, link]
+            room = np.stack([low - self._box[0], self._box[1] - high], axis=-1) - self._wall_skins[link]
+            walls[:, link] = room.reshape(len(poses), -1)
+        out[:, count:] = walls.reshape(len(poses), -1)
         return out
 
 
