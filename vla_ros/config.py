@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from vla_ros.core.errors import ConfigError, UnknownName, VlaError
-from vla_ros.core.robot import Limits, Robot
+from vla_ros.core.robot import Limits, Robot, SpaceConfig
 
 T = TypeVar("T")
 
@@ -136,6 +136,44 @@ def _joint(name: str, entry: Any, where: str) -> tuple[float, ...]:
     return tuple(float(v) for v in values)
 
 
+def _numbers(given: Any, count: int, what: str, where: str) -> tuple[float, ...]:
+    numbers = given if isinstance(given, list) else []
+    if len(numbers) != count or not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers):
+        raise ConfigError(f"{what} in {where} must be {count} numbers in brackets; got {given!r}.")
+    return tuple(float(n) for n in numbers)
+
+
+def _keys(data: Any, keys: tuple[str, ...], what: str, where: str) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{what} in {where} must be a mapping with {', '.join(keys)}; got {data!r}.")
+    check_keys(data, keys, f"{what} of {where}")
+    missing = [key for key in keys if key not in data]
+    if missing:
+        raise ConfigError(f"{what} in {where} lacks {', '.join(missing)}.")
+    return data
+
+
+def _space(entry: Any, file: Path) -> SpaceConfig:
+    where = file.name
+    given = dict(entry) if isinstance(entry, Mapping) else entry
+    allowed = given.pop("allowed", []) if isinstance(given, dict) else []
+    space = _keys(given, ("model", "box", "box_distance", "self_distance"), "space", where)
+    box = _keys(space["box"], ("x", "y", "z"), "box", where)
+    sides = [_numbers(box[axis], 2, f"{axis} of the box", where) for axis in "xyz"]
+    distances: list[float] = []
+    for name in ("box_distance", "self_distance"):
+        row = _keys(space[name], ("stop", "slow"), name, where)
+        distances += _numbers([row["stop"], row["slow"]], 2, name, where)
+    if not isinstance(space["model"], str):
+        raise ConfigError(f"model in {where} must be the name of a file; got {space['model']!r}.")
+    if not (isinstance(allowed, list) and all(isinstance(p, list) and len(p) == 2 for p in allowed)):
+        raise ConfigError(f"allowed in {where} must be a list of pairs of links; got {allowed!r}.")
+    lower, upper = zip(*sides, strict=True)
+    model = space["model"] if ":" in space["model"] else str(file.parent / space["model"])
+    pairs = tuple((str(a), str(b)) for a, b in allowed)
+    return SpaceConfig(model, lower, upper, *distances, allowed=pairs)  # type: ignore[arg-type,misc]
+
+
 def load_robot(name_or_file: str | Path) -> Robot:
     """Read a robot from `config/robots/<name>.yaml`, or from a file of one's own.
 
@@ -151,13 +189,14 @@ def load_robot(name_or_file: str | Path) -> Robot:
             raise UnknownName("robot", str(name_or_file), [p.stem for p in folder.glob("*.yaml")])
     data = load_yaml(path)
     for key in data:
-        if key not in ("name", "joints"):
-            raise UnknownName("key", str(key), ["name", "joints"], path.name)
+        if key not in ("name", "joints", "space"):
+            raise UnknownName("key", str(key), ["name", "joints", "space"], path.name)
     if not isinstance(data.get("name"), str) or not isinstance(data.get("joints"), Mapping):
         raise ConfigError(f"{path.name} must have a name and a mapping of joints.")
     rows = {str(n): _joint(str(n), entry, path.name) for n, entry in data["joints"].items()}
     require(bool(rows), f"{path.name} must have at least one joint.")
     try:
-        return Robot(data["name"], Limits(tuple(rows), *np.array(list(rows.values())).T))
+        space = _space(data["space"], path) if "space" in data else None
+        return Robot(data["name"], Limits(tuple(rows), *np.array(list(rows.values())).T), space)
     except VlaError as error:
         raise ConfigError(f"{path.name}: {error}") from None

@@ -74,7 +74,7 @@ class Verdict:
         return f"permitted; {where}." if self.permitted else f"not permitted ({self.reason}): {where}."
 
 
-def _bernstein(plan: Plan, h: Array) -> Array:
+def bernstein(plan: Plan, h: Array) -> Array:
     """Bernstein coefficients of the position of every piece, shape (6, M, J)."""
     p, v, a = plan.positions, plan.velocities, plan.accelerations
     step, bend = 0.2 * h[:, None], 0.05 * (h * h)[:, None]
@@ -84,6 +84,12 @@ def _bernstein(plan: Plan, h: Array) -> Array:
     b[1], b[4] = b[0] + out, b[5] - back
     b[2], b[3] = b[1] + out + bend * a[:-1], b[4] - back + bend * a[1:]
     return b
+
+
+def halves(b: Array) -> tuple[Array, Array]:
+    """The coefficients of both halves of each piece, (6, M, J) and (6, M, J)."""
+    first, second = (_on_coefficients(half_of, b) for half_of in _HALVES)
+    return first, second
 
 
 def _on_coefficients(matrix: Array, b: Array) -> Array:
@@ -112,7 +118,7 @@ def certify(plan: Plan, limits: Limits) -> Verdict:
     middle, half = (limits.upper + limits.lower) / 2, (limits.upper - limits.lower) / 2
     bounds = np.array([half, limits.velocity, limits.acceleration, limits.jerk])[:, None]
     h = spans / NS
-    b = _bernstein(plan, h) - middle
+    b = bernstein(plan, h) - middle
     piece = np.arange(len(h))
     tightest = (-np.inf, 0, 0, 0)
     for _ in range(DEEPEST + 1):
@@ -131,7 +137,7 @@ def certify(plan: Plan, limits: Limits) -> Verdict:
             tightest = max(tightest, _largest(hull[:, proved], piece[proved]))
         open_ = ~proved
         b, h, piece, hull = b[:, open_], np.tile(h[open_] / 2, 2), piece[open_], hull[:, open_]
-        b, piece = np.concatenate([_on_coefficients(half_of, b) for half_of in _HALVES], axis=1), np.tile(piece, 2)
+        b, piece = np.concatenate(halves(b), axis=1), np.tile(piece, 2)
     return _verdict(False, "limits", _largest(hull, piece[: hull.shape[1]]), plan)
 
 

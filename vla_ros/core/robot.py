@@ -77,12 +77,48 @@ class Limits:
         )
 
 
+@dataclass(frozen=True)
+class SpaceConfig:
+    """What the arm must keep clear of, in the frame of its model's world.
+
+    Attributes:
+        model: The MJCF or URDF file of the arm: a path, or "package:path" inside an installed Python package.
+        box_lower: Least x, y, z that a moving link may reach [m].
+        box_upper: Greatest [m].
+        box_stop_m: Least distance from the walls of the box [m].
+        box_slow_m: Distance from them below which the arm goes slower [m].
+        self_stop_m: Least distance between two links [m].
+        self_slow_m: Distance between two links below which the arm goes slower [m].
+        allowed: Pairs of links whose distance is not watched; neighbours never are.
+    """
+
+    model: str
+    box_lower: tuple[float, float, float]
+    box_upper: tuple[float, float, float]
+    box_stop_m: float
+    box_slow_m: float
+    self_stop_m: float
+    self_slow_m: float
+    allowed: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check every number."""
+        box = zip(self.box_lower, self.box_upper, strict=True)
+        if not all(-np.inf < lower < upper < np.inf for lower, upper in box):
+            raise ConfigError("each side of the box must be [lower, upper], finite, lower less than upper.")
+        for name in ("box", "self"):
+            stop, slow = getattr(self, f"{name}_stop_m"), getattr(self, f"{name}_slow_m")
+            if not 0.0 <= stop < slow < np.inf:
+                raise ConfigError(f"{name}_distance must be 0 <= stop < slow; got {stop} and {slow}.")
+
+
 @dataclass(frozen=True, eq=False)
 class Robot:
-    """One robot: its name and its limits; `limits.joints` is the order used everywhere."""
+    """One robot: its name, its limits and its space; `limits.joints` is the order used everywhere."""
 
     name: str
     limits: Limits
+    space: SpaceConfig | None = None
 
     @property
     def joints(self) -> tuple[str, ...]:

@@ -69,6 +69,7 @@ class Speed:
         self._asked = 1.0
         self._disagreement = self._latency = 0.0
         self._refused: deque[bool] = deque(maxlen=PLANS)
+        self._strains: dict[str, float] = {}
         self._scale, self._since_ns = LEAST, 0
 
     def ask(self, scale: float) -> bool:
@@ -88,10 +89,15 @@ class Speed:
         if latency_s is not None:
             self._latency = latency_s
 
+    def strain(self, name: str, share: float) -> None:
+        """How far something has come from where it is warned of (0) to where the arm is stopped (1), by its name."""
+        self._strains[name] = share
+
     def begin(self, now_ns: int) -> None:
         """The arm has been armed: begin slowly, with nothing held against the past."""
         self._disagreement = self._latency = 0.0
         self._refused.clear()
+        self._strains.clear()
         self._scale, self._since_ns = LEAST, now_ns
 
     def scale(self, now_ns: int) -> float:
@@ -103,6 +109,7 @@ class Speed:
             between(self._disagreement, config.disagreement_warn, config.disagreement_stop),
             between(self._latency, config.latency_warn, config.latency_stop),
             between(share, config.refused_warn, config.refused_stop),
+            *(between(strain, 0.0, 1.0) for strain in self._strains.values()),
         )
         risen = self._scale + (1.0 - LEAST) * max(now_ns - self._since_ns, 0) / NS / config.ramp_s
         self._scale, self._since_ns = min(wanted, risen), max(now_ns, self._since_ns)

@@ -18,8 +18,9 @@ from vla_ros.core.faults import Action, Fault
 from vla_ros.core.gate import Command, may_be_sent, proved, splice, timely
 from vla_ros.core.modes import Event, Mode, follow
 from vla_ros.core.plan import Motion, Plan
-from vla_ros.core.records import NS, JointState, Refusal
+from vla_ros.core.records import NS, Array, JointState, Refusal
 from vla_ros.core.robot import Limits
+from vla_ros.core.space import Passage, Space
 from vla_ros.core.speed import Speed, SpeedConfig
 from vla_ros.core.stop import emergency, path_stop
 from vla_ros.core.watch import Watch, WatchConfig
@@ -63,9 +64,9 @@ COMMANDED = (Mode.RUNNING, Mode.STOPPING, Mode.STOPPED)
 class Supervisor:
     """Permits plans, follows them, stops; one per robot."""
 
-    def __init__(self, limits: Limits, config: SupervisorConfig | None = None) -> None:
-        """Start inactive, with nothing permitted."""
-        self.limits = limits
+    def __init__(self, limits: Limits, config: SupervisorConfig | None = None, space: Space | None = None) -> None:
+        """Start inactive, with nothing permitted; without a space there is nothing to keep clear of."""
+        self.limits, self.space = limits, space or Space()
         self.config = config or SupervisorConfig()
         self.mode = Mode.INACTIVE
         self.reason = "no joint state yet"
@@ -85,47 +86,52 @@ class Supervisor:
     def joint_state(self, state: JointState, now_ns: int) -> Refusal | None:
         """Take a measurement; one of other joints, or of an arm that leapt, is refused and does not count."""
         commanded = self._last.state.position if self._last and self.mode in COMMANDED else None
-        return self._refuse(self.watch.joint_state(state, self._forward(now_ns), commanded))
+        refusal = self._refuse(self.watch.joint_state(state, self._forward(now_ns), commanded))
+        self.speed.strain("tracking", self.watch.strain)
+        return refusal
 
-    def plan(self, plan: Plan, now_ns: int, capture_ns: int | None = None) -> Refusal | None:
+    def plan(
+        self, plan: Plan, now_ns: int, capture_ns: int | None = None, passage: Passage | None = None
+    ) -> Refusal | None:
         """Permit a plan, or say why not; a refused plan changes nothing.
 
-        Reasons: "not_running", "joints", "late", "early", "handover", and those of `certify`.
+        Reasons: "not_running", "joints", "late", "early", "handover", those of `certify`, "space", "space_unproved".
 
         Args:
             plan: The plan.
             now_ns: The time [ns].
             capture_ns: Capture time of the picture it answers, where it is known [ns].
+            passage: What came of looking along it in `space`, if that was done before.
         """
         now_ns = self._forward(now_ns)
-        refusal = self._refuse(self._judge(plan, now_ns))
+        refusal = self._refuse(self.fits(plan, now_ns) or proved(plan, self.limits) or self.space.judge(plan, passage))
         latency = None if capture_ns is None else (plan.start_ns - capture_ns) / NS
         self.speed.plan(refusal is not None, latency)
         if refusal:
             return refusal
+        self.handover_jump = np.maximum(self.handover_jump, self._jump(plan))
         self._motions = [m for m in self._motions if m.start_ns < plan.start_ns] + [plan]
         self.accepted += 1
         self.watch.plan(now_ns)
+        self.speed.strain("space", self.space.nearness)
         return None
 
-    def _judge(self, plan: Plan, now_ns: int) -> Refusal | None:
+    def fits(self, plan: Plan, now_ns: int) -> Refusal | None:
+        """What speaks against taking a plan now, whatever it does then; nothing is changed by asking."""
         if self.mode is not Mode.RUNNING:
             return Refusal("not_running", f"plans are permitted while running; the state is {self.mode.value}.")
         config = self.config
         untimely = timely(plan, self.limits, now_ns, self._last, config.plan_late_s, config.plan_early_s)
         if untimely:
             return untimely
-        jump = splice(plan, self._motion_at(plan.start_ns, pending=False).at(plan.start_ns))
+        jump = self._jump(plan)
         if not (jump <= config.handover_tolerance).all():
             return Refusal(
                 "handover",
                 f"the plan starts {jump[0]:.2e} rad, {jump[1]:.2e} rad/s, {jump[2]:.2e} rad/s^2 "
                 "from the motion in force.",
             )
-        refusal = proved(plan, self.limits)
-        if refusal is None:
-            self.handover_jump = np.maximum(self.handover_jump, jump)
-        return refusal
+        return None
 
     # -- what an operator asks -------------------------------------------------------------------
 
@@ -155,6 +161,7 @@ class Supervisor:
         self.watch.rest(None)
         self.watch.plan(now_ns)
         self.speed.begin(now_ns)
+        self.space.begin(pose)
         self._become(Event.ARM, "armed")
         return Answer(True, "armed, holding still.")
 
@@ -237,6 +244,9 @@ class Supervisor:
         """The newest motion that has begun at `t_ns`; without `pending`, one that begins then does not count."""
         last = t_ns if pending else t_ns - 1
         return next((m for m in reversed(self._motions) if m.start_ns <= last), self._motions[0])
+
+    def _jump(self, plan: Plan) -> Array:
+        return splice(plan, self._motion_at(plan.start_ns, pending=False).at(plan.start_ns))
 
     def _heed(self, now_ns: int) -> None:
         """Do what the most severe of the faults demands; `faults.py` has the table."""

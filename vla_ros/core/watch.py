@@ -76,6 +76,8 @@ class WatchConfig:
                 raise ConfigError(f"supervisor: {field.name} must not be negative; got {value}.")
         if "" in self.cameras or len(set(self.cameras)) < len(self.cameras):
             raise ConfigError(f"supervisor: cameras must have names, each given once; got {self.cameras}.")
+        if not self.tracking_warn < self.tracking_stop:
+            raise ConfigError("supervisor: tracking_warn must be less than tracking_stop.")
 
 
 class Watch:
@@ -176,6 +178,12 @@ class Watch:
     def age_s(self, now_ns: int) -> float:
         """Time since the last joint state that counts [s]."""
         return (now_ns - self._received_ns) / NS if self.measured else float("inf")
+
+    @property
+    def strain(self) -> float:
+        """How far the tracking error has come from where it is said (0) to where the arm is stopped (1)."""
+        config = self._config
+        return (self.tracking_error - config.tracking_warn) / (config.tracking_stop - config.tracking_warn)
 
     @property
     def resting(self) -> bool:

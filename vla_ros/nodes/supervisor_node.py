@@ -20,7 +20,9 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_ros.config import load_robot, require
 from vla_ros.core.errors import RecordError, UnknownName
 from vla_ros.core.modes import Mode
+from vla_ros.core.plan import Plan
 from vla_ros.core.records import NS
+from vla_ros.core.space import Passage
 from vla_ros.core.speed import LEAST
 from vla_ros.core.supervisor import Supervisor, SupervisorConfig
 from vla_ros.nodes import topics
@@ -32,6 +34,7 @@ from vla_ros.nodes.convert import (
     plan_to_message,
     to_ns,
 )
+from vla_ros.nodes.looking import Looking, space_of
 from vla_ros.nodes.output import CARRIES_ON, KINDS, POSITIONS, TRAJECTORY, Output
 from vla_ros.nodes.panel import Panel
 from vla_ros.nodes.params import check_log_dir, load_params
@@ -97,8 +100,10 @@ class SupervisorNode(Loop):
         robot = load_robot(params.robot)
         self._robot = robot
         free = params.output == TRAJECTORY
-        self._core = Supervisor(robot.limits, replace(params, largest_step=CARRIES_ON) if free else params)
+        config = replace(params, largest_step=CARRIES_ON) if free else params
+        self._core = Supervisor(robot.limits, config, space_of(robot))
         self.period_ns = round(NS / params.rate_hz)
+        self._looking = Looking(self._core.space)
         self._late: deque[int] = deque(maxlen=2_000_000)
         self._ticks = 0
         self._shown: tuple[Mode, str] | None = None
@@ -120,15 +125,17 @@ class SupervisorNode(Loop):
         self._core.speed.ask(params.speed_scale)
         self._panel = Panel(node, self._core, self._time, self._look_around)
         self._scheduling = set_realtime(params.realtime_priority)
-        node.get_logger().info(f"{robot.name}, {params.rate_hz:g} Hz, {self._scheduling}")
+        watched = "" if robot.space else "; space is not watched: the robot's file has no part `space`"
+        node.get_logger().info(f"{robot.name}, {params.rate_hz:g} Hz, {self._scheduling}{watched}")
 
     def step(self, late_ns: int) -> None:
         """One command, then the input that came meanwhile."""
         self._late.append(late_ns)
         self._ticks += 1
+        enough_ns = time.perf_counter_ns() + self.period_ns * 6 // 10  # the rest is for what has begun by then
         self._send_command()
         try:
-            self._listen()
+            self._listen(enough_ns)
             self._speak()
         except Exception as error:  # whatever it is, it must not keep the next command from being sent
             self._node.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
@@ -152,15 +159,18 @@ class SupervisorNode(Loop):
         elif (self._core.mode, self._core.reason) != self._shown:
             self._report()
 
-    def _listen(self) -> None:
+    def _listen(self, enough_ns: int) -> None:
         self._panel.listen()
         for message in take(self._joints_sub, most=5):
             self._take_joints(message)
         for message in take(self._pictures_sub, most=10):
             if message.frame_id in self._params.cameras:
                 self._core.watch.picture(message.frame_id, to_ns(message.stamp), self._time.now_ns())
-        for message in take(self._plan_sub, most=1):
+        for message in take(self._plan_sub, most=1 if self._looking.free else 0):
             self._take_plan(message)
+        looked_at = self._looking.go_on(enough_ns)
+        if looked_at:
+            self._decide(*looked_at)
         for message in take(self._apart_sub, most=5):
             self._core.speed.disagreement(message.data)
 
@@ -176,7 +186,14 @@ class SupervisorNode(Loop):
         except RecordError as error:
             self._refused("malformed", str(error))
             return
-        refusal = self._core.plan(plan, self._time.now_ns(), capture_of(message))
+        core = self._core
+        if core.space.shape is not None and core.fits(plan, self._time.now_ns()) is None:
+            self._looking.begin(plan, message)
+        else:
+            self._decide(plan, message)
+
+    def _decide(self, plan: Plan, message: JointTrajectory, passage: Passage | None = None) -> None:
+        refusal = self._core.plan(plan, self._time.now_ns(), capture_of(message), passage)
         if refusal:
             self._node.get_logger().warning(f"plan refused: {refusal.detail}", throttle_duration_sec=1.0)
         else:

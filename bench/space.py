@@ -1,0 +1,118 @@
+"""How long it takes to look along a plan for what the arm must keep clear of, and that normal work passes.
+
+The plans are those of the scripted expert at ten per second, through the planner, on the simulated SO-101; beside
+them stand plans to random poses, most of which are refused. Times are processor time of the thread; the
+supervisor gives a plan what each period has left, so a plan of 2 ms waits about two periods.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import _table
+import numpy as np
+
+from vla_ros.config import load_robot
+from vla_ros.core import Chunk, Plan, Planner
+from vla_ros.core.records import NS, Array
+from vla_ros.core.space import Passage, Space
+from vla_ros.shape.arm import ArmShape, load_shape
+from vla_ros.sim.assets import cache_root
+from vla_ros.sim.expert import Expert
+from vla_ros.sim.world import HOME, World
+
+HEAD = ("", "plans", "refused", "poses median", "max", "ms median", "p99", "max", "ms at once p99", "us per pose")
+
+
+@dataclass
+class Record:
+    """What came of one kind of plan."""
+
+    poses: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    turns: list[float] = field(default_factory=list)
+    refused: int = 0
+
+    def look(self, space: Space, plan: Plan) -> bool:
+        """Look along a plan part by part, and whether it is permitted."""
+        look, passage, total = space.look(plan), None, 0.0
+        while passage is None:
+            start = time.thread_time_ns()
+            passage = next(look)
+            self.turns.append((time.thread_time_ns() - start) / 1e6)
+            total += self.turns[-1]
+        assert isinstance(passage, Passage)
+        self.times.append(total)
+        self.poses.append(passage.poses)
+        permitted = space.judge(plan, passage) is None
+        self.refused += not permitted
+        return permitted
+
+    def row(self, name: str) -> list[str]:
+        """The cells of the table."""
+        middle, p99, most = np.percentile(self.times, [50, 99, 100])
+        return [
+            name,
+            f"{len(self.times):,}",
+            f"{self.refused:,}",
+            f"{np.median(self.poses):.0f}",
+            f"{max(self.poses)}",
+            *(f"{t:.2f}" for t in (middle, p99, most, np.percentile(self.turns, 99))),
+            f"{1e3 * sum(self.times) / sum(self.poses):.0f}",
+        ]
+
+
+def of_the_expert(episodes: int, record: Record, shape: ArmShape) -> None:
+    """Every plan of whole episodes; one that is refused is not followed."""
+    robot = load_robot("so101")
+    world, expert, planner = World(), Expert(rng=np.random.default_rng(0)), Planner(robot.limits)
+    for seed in range(episodes):
+        world.reset(seed)
+        expert.restart()
+        plan = Plan.hold(robot.joints, world.truth().commanded, 0)
+        space = Space(shape)
+        space.begin(world.truth().commanded)
+        while not world.success() and world.time_s < 12.0:
+            now, before = NS + int(world.time_s * NS), plan
+            path = expert.target_path(world.truth(), 1.7, 1 / 30)
+            new = planner.plan(Chunk.from_rate(now, robot.joints, path, 1 / 30), plan, now)
+            if isinstance(new, Plan) and record.look(space, new):
+                plan = new
+            for _ in range(10):
+                t = NS + int(world.time_s * NS)
+                world.command((plan if t >= plan.start_ns else before).at(t).position)
+                world.step(5)
+
+
+def at_random(count: int, seed: int) -> Iterator[tuple[Array, Plan]]:
+    """Plans of two seconds between random poses, the first near the pose in which the arm begins."""
+    robot, rng, zero = load_robot("so101"), np.random.default_rng(seed), np.zeros((2, 6))
+    for _ in range(count):
+        start = np.array(HOME) + rng.normal(0.0, 0.2, 6)
+        poses = np.array([start, start + rng.normal(0.0, 0.6, 6)])
+        yield start, Plan(robot.joints, NS, np.array([0, 2 * NS]), poses, zero, zero)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Look along both kinds; 0 if no plan of the expert was refused."""
+    given = _table.options(__doc__ or "", argv)
+    robot = load_robot("so101")
+    assert robot.space is not None
+    shape = load_shape(robot.limits, robot.space, cache_root())
+    normal, wild = Record(), Record()
+    of_the_expert(2 if given.quick else 20, normal, shape)
+    for start, plan in at_random(100 if given.quick else 1000, 0):
+        space = Space(shape)
+        space.begin(start)
+        wild.look(space, plan)
+    _table.show("looking along a plan", HEAD, [normal.row("the expert's"), wild.row("between random poses")])
+    return _table.verdict(
+        [(f"{normal.refused} of {len(normal.times)} plans of the expert refused (none)", not normal.refused)]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
