@@ -9,8 +9,14 @@ import threading
 import time
 from pathlib import Path
 
-from rows import FAULTS, Fault
+import rows
+import rows_more
+import rows_sight
+import rows_world
+from fault import Fault
 from scene import Scene, scene
+
+FAULTS = (*rows.FAULTS, *rows_more.FAULTS, *rows_sight.FAULTS, *rows_world.FAULTS)
 
 TITLE = """# What happens when something breaks
 
@@ -31,8 +37,6 @@ STALL_S, ATTEMPTS = 0.05, 4
 """A machine that keeps a thread from waking for so long disturbs what is looked at [s]; how often it is tried."""
 REST_S = 4.0
 """No stop lasts longer than the rest that every plan contains [s]."""
-LOOK_S = 3.5
-"""How long a fault that must do nothing, or is left to the plan's own rest, lasts [s]."""
 
 
 class Stalls:
@@ -50,14 +54,12 @@ class Stalls:
 
 
 def react(stage: Scene, fault: Fault) -> float:
-    """Inject, wait for the state it must lead to; how long until running ended [s], NaN where it may not."""
+    """Inject, wait for the state it must lead to; how long until that began [s], NaN where nothing must come of it."""
     witness = stage.witness
-    if witness.mode != "running":
-        raise AssertionError(f"{witness.mode} before the fault: {witness.state['reason']}")
     begun, first = witness.now_ns(), len(witness.modes)
     fault.begin(stage)
-    if fault.final == "running":
-        witness.wait(LOOK_S)
+    if fault.final == fault.at:
+        witness.wait(fault.look_s)
         return float("nan")
     if fault.final == "silent":
         witness.wait(0.5)
@@ -66,11 +68,22 @@ def react(stage: Scene, fault: Fault) -> float:
     return (witness.mode_ns[first] - begun) / 1e9
 
 
+def lead(stage: Scene, fault: Fault) -> None:
+    """Bring the moving arm into the state in which the fault is injected."""
+    witness = stage.witness
+    if witness.mode != "running":
+        raise AssertionError(f"{witness.mode} before the fault: {witness.state['reason']}")
+    fault.lead(stage)
+    witness.until(lambda: witness.mode == fault.at, f"{fault.at} before the fault")
+    witness.spin_all()
+
+
 def run(fault: Fault, folder: Path, stalls: Stalls) -> tuple[str, bool]:
     """One fault in a graph of its own: its row, and whether all is as it must be."""
-    with scene(folder, *fault.params) as stage:
+    with scene(folder, fault.setup) as stage:
         witness = stage.witness
         witness.spin_all()
+        lead(stage, fault)
         stalls.longest_s = 0.0
         begun = witness.now_ns()
         complaints = []
@@ -79,30 +92,15 @@ def run(fault: Fault, folder: Path, stalls: Stalls) -> tuple[str, bool]:
         except AssertionError as error:
             reaction = float("inf")
             complaints.append(str(error).partition(";")[0])
-        if fault.rests and fault.final != "silent":
-            rested = time.monotonic() + 2.0
-            while not stage.resting() and time.monotonic() < rested:
-                witness.wait(0.05)
-            if not stage.resting():
-                complaints.append("not at rest")
-        rest = (stage.last_motion_ns() - begun) / 1e9 if fault.rests else float("nan")
+        rest = rested(stage, fault, begun, complaints)
         reached, words = witness.mode, " ".join(witness.state.values())
         if fault.final != "silent" and reached != fault.final:
             complaints.append(f"{reached} instead of {fault.final}: {witness.state.get('reason')}")
         if fault.reason not in words:
             complaints.append(f"reason: {witness.state.get('reason')}")
-        if not reaction <= fault.within_s and fault.final != "running":
+        if not reaction <= fault.within_s and fault.final != fault.at:
             complaints.append(f"later than {fault.within_s} s")
-        if not (rest != rest or rest <= REST_S):
-            complaints.append(f"at rest later than {REST_S} s")
-        fault.end(stage)
-        moved = stage.last_motion_ns()
-        witness.wait(1.5)
-        if fault.final == "silent" and not stage.measured_speed() <= 0.1:
-            complaints.append("the arm still moves")
-        recovered = stage.last_motion_ns() > moved + 500_000_000
-        if recovered and fault.final != "running":
-            complaints.append("recovered by itself")
+        recovered = outlived(stage, fault, complaints)
         found = stage.judgement()
         if any(found.violations.values()):
             complaints.append(f"limits exceeded: {found.violations}")
@@ -116,6 +114,34 @@ def run(fault: Fault, folder: Path, stalls: Stalls) -> tuple[str, bool]:
         "as it must" if not complaints else "**NOT**: " + "; ".join(complaints),
     ]
     return "| " + " | ".join(cells) + " |", not complaints
+
+
+def rested(stage: Scene, fault: Fault, begun: int, complaints: list[str]) -> float:
+    """How long after the fault the arm was last commanded to move [s]; NaN where it may go on."""
+    if not fault.rests:
+        return float("nan")
+    patience = time.monotonic() + 2.0
+    while fault.final != "silent" and not stage.resting() and time.monotonic() < patience:
+        stage.witness.wait(0.05)
+    if fault.final != "silent" and not stage.resting():
+        complaints.append("not at rest")
+    rest = (stage.last_motion_ns() - begun) / 1e9
+    if not rest <= REST_S:
+        complaints.append(f"at rest later than {REST_S} s")
+    return rest
+
+
+def outlived(stage: Scene, fault: Fault, complaints: list[str]) -> bool:
+    """End the fault; whether the arm then moves by itself, which it may only where it was never stopped."""
+    fault.end(stage)
+    moved = stage.last_motion_ns()
+    stage.witness.wait(1.5)
+    if fault.final == "silent" and not stage.measured_speed() <= 0.1:
+        complaints.append("the arm still moves")
+    recovered = stage.last_motion_ns() > moved + 500_000_000
+    if recovered and fault.final != "running":
+        complaints.append("recovered by itself")
+    return recovered
 
 
 def attempt(fault: Fault, stalls: Stalls) -> tuple[str, bool]:
