@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import tempfile
 import threading
@@ -35,6 +36,8 @@ and the supervisor rightly stops the arm.
 """
 STALL_S, ATTEMPTS = 0.05, 4
 """A machine that keeps a thread from waking for so long disturbs what is looked at [s]; how often it is tried."""
+RUNAWAY_US = 2_000_000
+"""A real-time thread that takes so much processor time without ever sleeping has run away [us]."""
 REST_S = 4.0
 """No stop lasts longer than the rest that every plan contains [s]."""
 
@@ -170,15 +173,17 @@ def main(argv: list[str] | None = None) -> int:
     if options.list:
         print("\n".join(fault.name for fault in chosen))
         return 0
-    rows, stalls = [], Stalls()
+    # What spins at real-time priority is ended instead of taking the machine with it.
+    resource.setrlimit(resource.RLIMIT_RTTIME, (RUNAWAY_US, 2 * RUNAWAY_US))
+    table, stalls = [], Stalls()
     for fault in chosen:
-        rows.append(attempt(fault, stalls))
-        print(rows[-1][0], flush=True)
-    bad = sum(not good for _, good in rows)
-    summary = f"{len(rows)} faults, {bad} not as they must be."
+        table.append(attempt(fault, stalls))
+        print(table[-1][0], flush=True)
+    bad = sum(not good for _, good in table)
+    summary = f"{len(table)} faults, {bad} not as they must be."
     print(summary)
     if options.write and not options.only:
-        text = TITLE + "\n".join(row for row, _ in rows) + f"\n\n{summary}\n"
+        text = TITLE + "\n".join(row for row, _ in table) + f"\n\n{summary}\n"
         (Path(__file__).resolve().parents[1] / "docs" / "faults.md").write_text(text, encoding="utf-8")
     return int(bool(bad))
 
