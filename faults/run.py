@@ -78,6 +78,8 @@ def lead(stage: Scene, fault: Fault) -> None:
         raise AssertionError(f"{witness.mode} before the fault: {witness.state['reason']}")
     fault.lead(stage)
     witness.until(lambda: witness.mode == fault.at, f"{fault.at} before the fault")
+    if fault.at == "running":
+        witness.until(stage.moving, "motion before the fault")
     witness.spin_all()
 
 

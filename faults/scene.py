@@ -138,8 +138,13 @@ class Scene:
             witness.instruction.publish(String(data=TASK))
         else:
             self._origin = witness.plan_in_force().positions[-1].copy()
+        witness.until(self.moving, "motion")
+
+    def moving(self) -> bool:
+        """Whether the arm is commanded to move at the speed it has before a fault."""
+        commands = self.witness.commands
         speed = GENTLE if self.setup.sight else BRISK
-        witness.until(lambda: witness.commands and max(map(abs, witness.commands[-1].velocity)) > speed, "motion")
+        return bool(commands) and max(map(abs, commands[-1].velocity)) > speed
 
     def _on_joints(self, message: JointState) -> None:
         """Every joint state passes here; and time does."""

@@ -159,8 +159,8 @@ def summary(mutants_: list[Mutant], notes: dict[str, dict[str, str]]) -> tuple[s
 TITLE = """# Mutation of the safety-relevant code
 
 Written by `python test/mutate.py --write`, which changes one operator, constant, name or call of `vla_ros/core/`
-at a time and runs the tests that must notice. "Tried" is less than "changes" where a run was broken off; the
-changes are taken in the order of the lines.
+at a time and runs the tests that must notice. "Tried" is less than "changes" where a run was broken off;
+under `--shuffle` what was tried by then is a random sample.
 
 """
 
@@ -170,6 +170,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(TESTS)}")
     parser.add_argument("--part", default="0/1", help="K/N: every N-th change, from the K-th on")
+    parser.add_argument("--shuffle", action="store_true", help="in any order, so that what is broken off is a sample")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--resume", action="store_true", help="leave out what is noted as noticed")
     parser.add_argument("--write", action="store_true", help="write what is noted to docs/mutation.md")
@@ -186,6 +187,7 @@ def main() -> int:
     waiting = [m for name in modules for m in mutants(name)][part::of]
     done = {k for k, row in known().items() if row["how"] != "survives"} if options.resume else set()
     waiting = [m for m in waiting if m.key not in done]
+    waiting.sort(key=lambda m: m.key if options.shuffle else "")
     if waiting and not options.report:
         run(waiting, patience(list(dict.fromkeys(m.module for m in waiting))), options.jobs)
     text, unknown = summary([m for name in TESTS for m in mutants(name)], known())
