@@ -102,9 +102,8 @@ def tell(
     show("time in each state", ["state", "share"], [[m, f"{100 * n / ticks:.1f} %"] for m, n in modes.most_common()])
     show("largest of a limit", ["quantity", "ratio"], [[q, f"{peaks[q]:.6f}"] for q in QUANTITIES])
     end_mb = memory_mb()
-    print(
-        f"\n{hours:g} simulated hours in {seconds / 60:.1f} minutes: {60 * hours / seconds:.3f} simulated hours a minute."
-    )
+    rate = 60 * hours / seconds
+    print(f"\n{hours:g} simulated hours in {seconds / 60:.1f} minutes: {rate:.3f} simulated hours a minute.")
     print(f"Memory after the first minute {start_mb:.1f} MB, at the end {end_mb:.1f} MB.")
     return verdict(
         [

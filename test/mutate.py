@@ -33,12 +33,12 @@ TABLE = ROOT / "docs" / "mutation.md"
 TESTS = {
     "modes": ["test_modes*.py"],
     "faults": ["test_watch*.py", "../test_safety.py"],
-    "gate": ["test_gate*.py", "test_supervisor*.py"],
+    "gate": ["test_gate_edges.py", "test_gate*.py", "test_supervisor*.py"],
     "supervisor": ["test_supervisor_edges.py", "test_watch*.py", "test_supervisor*.py"],
-    "watch": ["test_watch*.py", "test_supervisor*.py"],
-    "speed": ["test_speed*.py", "test_supervisor*.py"],
-    "stop": ["test_stop*.py", "test_gate*.py", "test_supervisor*.py"],
-    "certify": ["test_certify*.py", "test_gate*.py"],
+    "watch": ["test_watch_edges.py", "test_watch*.py", "test_supervisor*.py"],
+    "speed": ["test_speed_edges.py", "test_speed*.py", "test_supervisor*.py"],
+    "stop": ["test_stop_edges.py", "test_stop*.py", "test_gate*.py", "test_supervisor*.py"],
+    "certify": ["test_certify_edges.py", "test_certify*.py", "test_gate*.py"],
 }
 """The tests that must notice, as patterns in test/core, the quickest first."""
 PATIENCE, LEAST_S = 6, 120
