@@ -21,19 +21,21 @@ FAULTS = (*rows.FAULTS, *rows_more.FAULTS, *rows_sight.FAULTS, *rows_world.FAULT
 
 TITLE = """# What happens when something breaks
 
-Written by `./vla faults --write`, which with `--only` renews single rows. Simulator, planner and
-supervisor are processes of their own on real ROS 2 topics; one joint swings by 0.9 rad every 3 s when the fault
-begins, and where cameras are concerned the learned policy moves the arm by what it sees. *Reaction* is from the fault to the end
-of running, as the supervisor says it; *rest* from the fault to the last command that moves; the ratios are the largest
-velocity, acceleration and jerk of all commands over their limits, by divided differences of what an outsider
-heard. *Recovered* says whether the arm moved again by itself once the fault was over: it must only where it was
-never stopped. A row that fails while the machine itself keeps a sleeping thread from waking for 0.05 s is
-taken anew, at most three times. The figures are from two shared, loaded cores, started
-under real-time priority (`chrt -f 5 ./vla faults --write`): without it a loaded machine stalls the simulator itself,
-and the supervisor rightly stops the arm. Rows of clocks set a clock that one process alone sees (`faults/clock.c`);
-rows of the network join two network namespaces, the simulator in one and everything else in the other, by a wire in user
-space (`faults/wire.py`: loss, delay, and by random delay another order; `tc netem` is not in every kernel); rows of the
-disk fill a small one in memory. The last two need root.
+Written by `./vla faults --write`, which with `--only` renews single rows. Simulator, planner and supervisor are
+processes of their own on real ROS 2 topics; one joint swings by 0.9 rad every 3 s when the fault begins, and where
+cameras are concerned the learned policy moves the arm by what it sees.
+
+- *Reaction* is from the fault to the end of the state it was injected in, as the supervisor says it; *rest* from the
+  fault to the last command that moves. The ratios are the largest velocity, acceleration and jerk of all commands over
+  their limits, by divided differences of what an outsider heard. *Recovered* says whether the arm moved again by itself
+  once the fault was over: it must only where it was never stopped.
+- A row that fails while the machine itself keeps a sleeping thread from waking for 0.05 s is taken anew, at most three
+  times. The figures are from two shared, loaded cores. On such a machine start it under real-time priority
+  (`chrt -f 5 ./vla faults --write`): else the simulator itself is stalled, and the supervisor rightly stops the arm.
+- *System clocks* are set for single processes (`faults/clock.c`), never the machine's own.
+- *Network*: the simulator is in one network namespace, everything else in another, and the wire between them is a
+  process that loses and delays frames, and by random delays reorders them (`faults/wire.py`; `tc netem` is not in every
+  kernel). The *disk* is half a megabyte of memory. Both need root.
 
 | fault | final state | reaction [s] | rest [s] | v | a | j | recovered | |
 |---|---|---|---|---|---|---|---|---|
@@ -129,6 +131,7 @@ def rested(stage: Scene, fault: Fault, begun: int, complaints: list[str]) -> flo
     """How long after the fault the arm was last commanded to move [s]; NaN where it may go on."""
     if not fault.rests:
         return float("nan")
+    stage.witness.spin_all()  # on a busy machine what was commanded may not have been heard yet
     patience = time.monotonic() + 2.0
     while fault.final != "silent" and not stage.resting() and time.monotonic() < patience:
         stage.witness.wait(0.05)
@@ -143,8 +146,10 @@ def rested(stage: Scene, fault: Fault, begun: int, complaints: list[str]) -> flo
 def outlived(stage: Scene, fault: Fault, complaints: list[str]) -> bool:
     """End the fault; whether the arm then moves by itself, which it may only where it was never stopped."""
     fault.end(stage)
+    stage.witness.spin_all()
     moved = stage.last_motion_ns()
     stage.witness.wait(1.5)
+    stage.witness.spin_all()
     if fault.final == "silent" and not stage.measured_speed() <= 0.1:
         complaints.append("the arm still moves")
     recovered = stage.last_motion_ns() > moved + 500_000_000
