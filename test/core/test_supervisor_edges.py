@@ -161,9 +161,10 @@ def test_a_plan_that_is_not_yet_due_does_not_move_the_arm() -> None:
     before = supervisor.tick(plan.start_ns - 1)
     np.testing.assert_array_equal(before.state.position, START)
     assert supervisor.in_force() is plan
+    supervisor.tick(plan.start_ns)
+    assert supervisor._motions == [plan], "from its first instant it is followed, and what is past is forgotten"
     on = supervisor.tick(plan.start_ns + 100 * MS)
     np.testing.assert_array_equal(on.state.position, plan.at(plan.start_ns + 100 * MS).position)
-    assert len(supervisor._motions) == 1, "what is past is forgotten"
 
 
 def test_a_plan_replaces_those_that_begin_after_it_and_keeps_those_before() -> None:
