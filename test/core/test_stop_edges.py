@@ -8,7 +8,7 @@ from vla_ros.core import stop as module
 from vla_ros.core.plan import Plan, State
 from vla_ros.core.records import NS
 from vla_ros.core.robot import Limits
-from vla_ros.core.stop import RAMPS_NS, PathStop, brake, path_stop
+from vla_ros.core.stop import RAMPS_NS, Brake, PathStop, brake, emergency, path_stop
 
 LIMITS = arm_limits(1)
 
@@ -89,3 +89,15 @@ def test_a_brake_knows_its_turning_points(v: float, a: float) -> None:
     path = np.array([found.at(int(t)).position[0] for t in times])
     assert least[0] == pytest.approx(path.min(), abs=2e-7)
     assert greatest[0] == pytest.approx(path.max(), abs=2e-7)
+
+
+@pytest.mark.parametrize("joint", [0, 1])
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_one_joint_that_cannot_be_braked_inside_its_range_keeps_all_on_the_path(joint: int, side: float) -> None:
+    two = arm_limits(2)
+    p, v = np.zeros((2, 2)), np.zeros((2, 2))
+    p[:, joint], v[0, joint] = side * np.array([1.70, 1.79]), side * 0.6
+    plan = Plan(two.joints, T0, np.array([0, NS // 2]), p, v, np.zeros((2, 2)))
+    soft = Limits(two.joints, two.lower, two.upper, two.velocity, two.acceleration, np.full(2, 3.0))
+    assert not isinstance(emergency(plan, T0, soft), Brake)
+    assert isinstance(emergency(plan, T0, two), Brake)
