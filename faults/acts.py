@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 
 import numpy as np
+from fault import Act
 from scene import JOINTS, Scene
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
@@ -16,7 +17,6 @@ from vla_ros.core import Chunk, Plan
 from vla_ros.nodes import convert
 
 S = 1_000_000_000
-Act = Callable[[Scene], object]
 
 
 def kill(node: str, number: int = signal.SIGKILL) -> Act:
@@ -61,12 +61,14 @@ def frozen(values: bool, stamps: bool) -> Act:
     return begin
 
 
-def shifted(seconds: float) -> Act:
-    def change(message: JointState) -> JointState:
-        message.header.stamp = convert.to_time(convert.to_ns(message.header.stamp) + round(seconds * S))
-        return message
+def later(message: JointState, seconds: float) -> JointState:
+    """The same, stamped so much later."""
+    message.header.stamp = convert.to_time(convert.to_ns(message.header.stamp) + round(seconds * S))
+    return message
 
-    return joints(change)
+
+def shifted(seconds: float) -> Act:
+    return joints(lambda message: later(message, seconds))
 
 
 def delayed(samples: int) -> Act:
@@ -227,3 +229,13 @@ def asks(service: str) -> Act:
 
 def both(*acts: Act) -> Act:
     return lambda scene: [act(scene) for act in acts]
+
+
+def into(*services: str) -> Act:
+    """Ask for one service after another until each is granted: how another state is reached."""
+
+    def lead(scene: Scene) -> None:
+        for service in services:
+            scene.witness.until(lambda service=service: scene.witness.ask(service).success, service)
+
+    return lead

@@ -1,14 +1,12 @@
-"""The faults, one row each: how it is injected, how it ends, what must come of it and how soon."""
+"""The faults of processes, joint states, chunks and the operator, one row each; `rows_*.py` have the others."""
 
 from __future__ import annotations
 
 import dataclasses
 import signal
-from dataclasses import dataclass
 
 import numpy as np
 from acts import (
-    Act,
     S,
     asks,
     both,
@@ -38,42 +36,10 @@ from acts import (
     thousand_hertz,
     twice,
 )
+from fault import BUTTON, OWN_REST, STEADY, Fault
 from scene import JOINTS
 
 from vla_ros.nodes import topics
-
-HEARTBEAT = ("-p", "estop_heartbeat_s:=0.5")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One row.
-
-    Attributes:
-        name: What goes wrong.
-        begin: Injects it into a moving arm.
-        final: The state it must lead to, "running" where it must do nothing, "silent" where commands end.
-        within_s: Greatest time until running ends, or commands do; not asked where it must go on [s].
-        reason: What the supervisor's reason or one of its counters must say.
-        end: Ends the fault; after it nothing may recover that must not.
-        rests: Whether the arm must come to rest while the fault lasts.
-        params: Of the supervisor.
-    """
-
-    name: str
-    begin: Act
-    final: str
-    within_s: float = 0.0
-    reason: str = ""
-    end: Act = lambda _scene: None
-    rests: bool = True
-    params: tuple[str, ...] = ()
-
-
-STEADY = {"final": "running", "rests": False}
-"""Nothing may come of it."""
-OWN_REST = {"final": "running", "rests": True}
-"""No good chunk comes any more: the plan in force ends at rest."""
 
 FAULTS = (
     Fault("planner killed", kill("planner_node"), **OWN_REST),
@@ -152,8 +118,8 @@ FAULTS = (
     Fault("stop asked for", asks(topics.STOP), "stopped", 0.5),
     Fault("emergency stop asked for", asks(topics.ESTOP), "estopped", 0.5),
     Fault("emergency stop while stopping", both(asks(topics.STOP), asks(topics.ESTOP)), "estopped", 0.7),
-    Fault("button pressed", press, "estopped", 0.3, "pressed", release, params=HEARTBEAT),
-    Fault("button silent", quiet_button, "estopped", 1.0, "silent", release, params=HEARTBEAT),
+    Fault("button pressed", press, "estopped", 0.3, "pressed", release, setup=BUTTON),
+    Fault("button silent", quiet_button, "estopped", 1.0, "silent", release, setup=BUTTON),
     Fault(
         "joint states lost, then the button pressed",
         both(joints(lambda _m: None), press),
@@ -161,7 +127,7 @@ FAULTS = (
         0.3,
         "pressed",
         both(good_joints, release),
-        params=HEARTBEAT,
+        setup=BUTTON,
     ),
     Fault(
         "planner killed and joint states lost",

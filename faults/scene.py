@@ -5,15 +5,21 @@ The simulator's joint states pass through this process, and the chunks are made 
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
-import time
+import struct
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Bool, String
+from wire import Wire, inside, wire
 
 from vla_ros.config import config_dir, load_robot
 from vla_ros.core import Chunk
@@ -28,20 +34,48 @@ PERIOD_NS, AMPLITUDE, SECONDS = 100_000_000, 0.9, 3.0
 """Between chunks [ns]; of the swing of the first joint [rad]; of one swing to and fro [s]."""
 STILL = 1e-3
 """A slower arm counts as commanded to rest [rad/s]."""
+BRISK, GENTLE = 1.0, 0.3
+"""So fast the arm must be before the fault: swinging; led by a learned policy [rad/s]."""
+TASK = "put the red cube in the bowl"
+CAMERAS = ("front", "wrist")
 
 Spoil = Callable[[JointState], "JointState | None"]
+SpoilImage = Callable[[str, Image], "Image | None"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a scene differs from a moving arm among healthy processes.
+
+    Attributes:
+        supervisor: Further arguments of the supervisor.
+        sight: The learned policy moves the arm by what the cameras see, instead of the swing.
+        apart: The simulator is in a network of its own, behind a wire that can be made bad.
+        shifty: Processes whose system clock this one can set.
+        small_disk: All that is written goes to a small disk.
+        prompt: The simulator asks for real-time priority, as a real arm's driver is not slowed by what else runs.
+    """
+
+    supervisor: tuple[str, ...] = ()
+    sight: bool = False
+    apart: bool = False
+    shifty: tuple[str, ...] = ()
+    small_disk: bool = False
+    prompt: bool = False
 
 
 class Scene:
-    """Supervisor, planner and simulator, armed and swinging."""
+    """Supervisor, planner and simulator, armed and moving."""
 
-    def __init__(self, number: int, processes: Processes, params: tuple[str, ...]) -> None:
+    def __init__(self, number: int, processes: Processes, setup: Setup, wire: Wire | None) -> None:
         """Start everything."""
-        self.processes = processes
+        self.processes, self.setup, self.wire = processes, setup, wire
         self.witness = witness = Listener(number)
         self.spoil: Spoil | None = None
+        self.spoil_image: SpoilImage | None = None
         self.chunk: Callable[[Chunk], None] = self.send
         self.period_ns = PERIOD_NS
+        self.busy: list[subprocess.Popen[bytes]] = []
         self._next_ns = 0
         self.measured: JointState | None = None
         node = witness.node
@@ -49,19 +83,68 @@ class Scene:
         node.create_subscription(JointState, "raw/joint_states", self._on_joints, topics.SENSOR)
         self.button = node.create_publisher(Bool, topics.ESTOP_INPUT, topics.RELIABLE)
         self.heartbeat = True
-        settings = ["--ros-args", "--params-file", str(config_dir() / "vla.yaml")]
-        processes.start("supervisor_node", *settings, *params)
-        processes.start("planner_node", *settings)
-        processes.start("sim_node", *settings, "-p", "cameras:=false", "-r", "joint_states:=raw/joint_states")
         self._origin: np.ndarray | None = None
+        settings = ["--ros-args", "--params-file", str(config_dir() / "vla.yaml")]
+        log = ["-p", f"log_dir:={processes.folder}"] if setup.small_disk else []
+        self._start("supervisor_node", *settings, *setup.supervisor, *log)
+        self._start("planner_node", *settings, *log)
+        moved = ["-r", "joint_states:=raw/joint_states", *(x for c in CAMERAS for x in ("-r", self._raw(c)))]
+        sim = [*settings, "-p", f"cameras:={str(setup.sight).lower()}", *moved, *log]
+        sim += ["-p", "realtime_priority:=49"] if setup.prompt else []
+        with inside(wire.there) if wire else nullcontext():
+            self._start("sim_node", *sim)
+        if setup.sight:
+            self._images = {c: self._relay_camera(c) for c in CAMERAS}
+            self._start("policy_node", *settings)
+
+    @staticmethod
+    def _raw(camera: str) -> str:
+        topic = topics.CAMERA.format(camera)
+        return f"{topic}:=raw/{topic}"
+
+    def _relay_camera(self, camera: str) -> Publisher:
+        node, topic = self.witness.node, topics.CAMERA.format(camera)
+        publisher = node.create_publisher(Image, topic, topics.IMAGE)
+
+        def on_image(message: Image) -> None:
+            spoilt = self.spoil_image(camera, message) if self.spoil_image else message
+            if spoilt is not None:
+                publisher.publish(spoilt)
+
+        node.create_subscription(Image, f"raw/{topic}", on_image, topics.IMAGE)
+        return publisher
+
+    def _start(self, node: str, *args: str) -> None:
+        env = {"ROS_LOG_DIR": str(self.processes.folder)} if self.setup.small_disk else {}
+        if node in self.setup.shifty:
+            self._clock(node).write_bytes(bytes(8))
+            env |= {"LD_PRELOAD": str(shim(self.processes.folder)), "VLA_CLOCK": str(self._clock(node))}
+        self.processes.start(node, *args, **env)
+
+    def _clock(self, node: str) -> Path:
+        return self.processes.folder / f"{node}.clock"
+
+    def set_clock(self, node: str, seconds: float) -> None:
+        """Set the system clock of one process so far ahead of the true one [s]."""
+        with self._clock(node).open("r+b", buffering=0) as file:
+            file.write(struct.pack("q", round(seconds * 1e9)))
 
     def begin(self) -> None:
-        """Arm and swing."""
+        """Arm and move."""
         witness = self.witness
         witness.arm()
-        self._origin = witness.plan_in_force().positions[-1].copy()
         self._begun_ns = witness.now_ns()
-        witness.until(lambda: witness.commands and max(map(abs, witness.commands[-1].velocity)) > 1.0, "motion")
+        if self.setup.sight:
+            witness.instruction.publish(String(data=TASK))
+        else:
+            self._origin = witness.plan_in_force().positions[-1].copy()
+        witness.until(self.moving, "motion")
+
+    def moving(self) -> bool:
+        """Whether the arm is commanded to move at the speed it has before a fault."""
+        commands = self.witness.commands
+        speed = GENTLE if self.setup.sight else BRISK
+        return bool(commands) and max(map(abs, commands[-1].velocity)) > speed
 
     def _on_joints(self, message: JointState) -> None:
         """Every joint state passes here; and time does."""
@@ -112,34 +195,61 @@ class Scene:
 
     def close(self) -> None:
         """Wake whoever sleeps, and leave."""
+        for process in self.busy:
+            process.kill()
+            process.wait()
         for process in self.processes.running.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
         self.witness.close()
 
 
+def shim(folder: Path) -> Path:
+    """`clock.c`, built: the library that lets a process see another system clock."""
+    made, source = folder / "clock.so", Path(__file__).with_name("clock.c")
+    command = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(made), str(source), "-ldl"]
+    if not made.exists() and (not shutil.which("cc") or subprocess.run(command, check=False).returncode):
+        raise AssertionError("no clock that can be set: this needs a C compiler (apt-get install gcc libc6-dev)")
+    return made
+
+
 @contextmanager
-def scene(folder: Path, *params: str) -> Iterator[Scene]:
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of half a megabyte in memory; needs root."""
+    place = folder / "small"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place], check=False).returncode:
+        raise AssertionError("a small disk needs root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@contextmanager
+def environment(settings: dict[str, str]) -> Iterator[None]:
+    """These variables in the environment of this process, then what was there before."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def scene(folder: Path, setup: Setup) -> Iterator[Scene]:
     """A scene of its own domain; every process ends with the block."""
-    import os
-
-    processes = Processes(folder)
-    with domain() as env:
-        before = {name: os.environ.get(name) for name in env}
-        os.environ.update(env)
-        try:
-            made = Scene(int(env["ROS_DOMAIN_ID"]), processes, params)
-            try:
-                made.begin()
-                yield made
-            finally:
-                made.close()
-        finally:
-            processes.stop_all()
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def pause(seconds: float) -> None:
-    """Sleep without serving: for faults that need no ears."""
-    time.sleep(seconds)
+    with ExitStack() as stack:
+        laid = stack.enter_context(wire()) if setup.apart else None
+        place = stack.enter_context(small_disk(folder)) if setup.small_disk else folder
+        env = stack.enter_context(domain())
+        wide = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"} if laid else {}
+        stack.enter_context(environment(env | wide))
+        processes = Processes(place)
+        stack.callback(processes.stop_all)
+        made = Scene(int(env["ROS_DOMAIN_ID"]), processes, setup, laid)
+        stack.callback(made.close)
+        made.begin()
+        yield made

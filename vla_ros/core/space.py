@@ -237,4 +237,5 @@ class _Pieces:
 
     def offset_ns(self, i: int) -> int:
         """About when the middle of a piece is, after the start of the plan [ns]."""
-        return int(self._offsets_ns[min(int(self.index[i]) + self._width // 2, len(self._offsets_ns) - 1)])
+        index = min(int(self.index[i]) + self._width // 2, len(self._offsets_ns) - 1)
+        return int(self._offsets_ns[index])

@@ -85,7 +85,7 @@ class CamerasNode(Loop):
 
 def main() -> None:
     """Run the node."""
-    run("cameras", CamerasNode, shared_memory=True)
+    run("cameras", CamerasNode)
 
 
 if __name__ == "__main__":

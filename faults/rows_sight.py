@@ -1,0 +1,115 @@
+"""Faults of the cameras and of the policy, while the learned policy moves the arm by what it sees."""
+
+from __future__ import annotations
+
+import copy
+from array import array
+from collections.abc import Callable
+
+from acts import both, joints, kill, stall
+from fault import OWN_REST, STEADY, Act, Fault
+from scene import Scene, Setup
+from sensor_msgs.msg import Image
+
+from vla_ros.nodes import convert
+
+SIGHT = Setup(sight=True)
+S = 1_000_000_000
+
+
+def pictures(change: Callable[[Image], Image | None], only: str = "") -> Act:
+    """Every picture, or those of one camera, is changed; the change gets a copy of its own."""
+
+    def begin(scene: Scene) -> None:
+        def spoil(camera: str, message: Image) -> Image | None:
+            return message if only and camera != only else change(copy.deepcopy(message))
+
+        scene.spoil_image = spoil
+
+    return begin
+
+
+def good_pictures(scene: Scene) -> None:
+    scene.spoil_image = None
+
+
+def repeated(stamps: bool) -> Act:
+    """Of each camera the same picture again and again, with its own stamp or with new ones."""
+
+    def begin(scene: Scene) -> None:
+        first: dict[str, Image] = {}
+
+        def spoil(camera: str, message: Image) -> Image:
+            old = copy.copy(first.setdefault(camera, message))
+            if not stamps:
+                old.header = message.header
+            return old
+
+        scene.spoil_image = spoil
+
+    return begin
+
+
+def black(message: Image) -> Image:
+    message.data = array("B", bytes(len(message.data)))
+    return message
+
+
+def delayed(seconds: float) -> Act:
+    def begin(scene: Scene) -> None:
+        waiting: list[tuple[str, Image]] = []
+
+        def spoil(camera: str, message: Image) -> Image | None:
+            waiting.append((camera, message))
+            due = scene.witness.now_ns() - seconds * S
+            old = next((w for w in waiting if w[0] == camera and convert.to_ns(w[1].header.stamp) <= due), None)
+            if old is not None:
+                waiting.remove(old)
+            return old and old[1]
+
+        scene.spoil_image = spoil
+
+    return begin
+
+
+def cropped(message: Image) -> Image:
+    """Sixteen pixels wide and high, and true to its own word."""
+    message.width = message.height = 16
+    message.step = 48
+    message.data = message.data[: 16 * 48]
+    return message
+
+
+def cut_off(message: Image) -> Image:
+    """As large as before by its own word, and half of the data."""
+    message.data = message.data[: len(message.data) // 2]
+    return message
+
+
+def grey(message: Image) -> Image:
+    message.encoding, message.step = "mono8", message.width
+    message.data = message.data[: message.width * message.height]
+    return message
+
+
+FAULTS = (
+    Fault("cameras: pictures lost", pictures(lambda _m: None), **OWN_REST, end=good_pictures, setup=SIGHT),
+    Fault("cameras: one of two lost", pictures(lambda _m: None, "wrist"), **OWN_REST, end=good_pictures, setup=SIGHT),
+    Fault("cameras: frozen, and their stamps", repeated(True), **OWN_REST, end=good_pictures, setup=SIGHT),
+    Fault("cameras: frozen under new stamps", repeated(False), **STEADY, end=good_pictures, setup=SIGHT),
+    Fault("cameras: black", pictures(black), **STEADY, end=good_pictures, setup=SIGHT),
+    Fault("cameras: 0.6 s late", delayed(0.6), **OWN_REST, end=good_pictures, setup=SIGHT),
+    Fault("cameras: of another size", pictures(cropped), **STEADY, end=good_pictures, setup=SIGHT),
+    Fault("cameras: data cut off", pictures(cut_off), **OWN_REST, end=good_pictures, setup=SIGHT),
+    Fault("cameras: grey", pictures(grey), **OWN_REST, end=good_pictures, setup=SIGHT),
+    Fault("policy killed", kill("policy_node"), **OWN_REST, setup=SIGHT),
+    Fault("policy stalled for 1 s", stall("policy_node", 1.0), **STEADY, setup=SIGHT),
+    Fault(
+        "cameras black and joint states lost",
+        both(pictures(black), joints(lambda _m: None)),
+        "stopped",
+        0.5,
+        "no joint state",
+        setup=SIGHT,
+    ),
+)

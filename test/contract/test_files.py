@@ -1,0 +1,12 @@
+"""Every file of config/robots is in the contract, under the name it gives itself."""
+
+from contract.robots import FILES, ROBOTS
+
+from vla_ros.config import load_robot
+
+
+def test_every_file_is_in_the_contract_under_its_own_name() -> None:
+    assert FILES
+    for file in FILES:
+        assert load_robot(file.stem).name == file.stem
+        assert ROBOTS[file.stem].joints == load_robot(file.stem).joints

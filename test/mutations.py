@@ -1,0 +1,134 @@
+"""Every change of a source by one operator, constant, name or call, and the changes nobody could notice."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+EQUIVALENT = {
+    "faults: 2  ->  3": "only the order of actions matters",
+    "gate: True  ->  False": "both sides of the zip have three members",
+    "gate: limits.lower - POSITION_ROUNDING <= p  ->  limits.lower - POSITION_ROUNDING < p": "rounding",
+    "gate: p <= limits.upper + POSITION_ROUNDING  ->  p < limits.upper + POSITION_ROUNDING": "rounding",
+    "gate: np.abs(v) <= limits.velocity * SPEED_ROUNDING  ->  np.abs(v) < limits.velocity * SPEED_ROUNDING": "rounding",
+    "supervisor: m.start_ns < plan.start_ns  ->  m.start_ns <= plan.start_ns": "the newest of two is taken",
+}
+"""Changes nobody could notice, as "module: before  ->  after", and why."""
+
+COMPARE = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+BINARY = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
+    ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.FloorDiv: ast.Mult,
+}  # fmt: skip
+NAMES = {
+    "min": "max", "max": "min", "minimum": "maximum", "maximum": "minimum", "all": "any", "any": "all",
+    "argmax": "argmin", "argmin": "argmax", "abs": "float",
+}  # fmt: skip
+
+
+MEMBERS = {
+    "Mode": ("INACTIVE", "READY", "RUNNING", "STOPPING", "STOPPED", "ESTOPPED"),
+    "Event": ("FRESH", "LOST", "ARM", "STOP", "REST", "ESTOP", "RESET"),
+    "Action": ("WARN", "STOP", "ESTOP"),
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change."""
+
+    module: str
+    line: int
+    text: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line}: {self.text}"
+
+    @property
+    def name(self) -> str:
+        """As `EQUIVALENT` has it."""
+        return f"{self.module}: {self.text}"
+
+    @property
+    def key(self) -> str:
+        """The same for the same text of the changed module."""
+        return hashlib.sha256(f"{self.module}\n{self.source}".encode()).hexdigest()[:16]
+
+    @property
+    def equivalent(self) -> bool:
+        return self.name in EQUIVALENT
+
+
+def changed(node: ast.AST) -> Iterator[ast.AST]:
+    """Every single change of one node, not of those inside it."""
+    if isinstance(node, ast.Compare):
+        for k, op in enumerate(node.ops):
+            new = copy.deepcopy(node)
+            new.ops[k] = COMPARE[type(op)]()
+            yield new
+    elif isinstance(node, ast.BinOp) and type(node.op) in BINARY:
+        yield ast.BinOp(node.left, BINARY[type(node.op)](), node.right)
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.Not, ast.USub, ast.Invert)):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        yield ast.Constant(node.value + 1 if isinstance(node.value, int) else node.value * 1.5 + (node.value == 0))
+    elif isinstance(node, ast.Attribute) and node.attr in NAMES:
+        yield ast.Attribute(node.value, NAMES[node.attr], node.ctx)
+    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in MEMBERS:
+        known = MEMBERS[node.value.id]
+        yield ast.Attribute(node.value, known[(known.index(node.attr) + 1) % len(known)], node.ctx)
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in NAMES:
+        yield ast.Call(ast.Name(NAMES[node.func.id], ast.Load()), node.args, node.keywords)
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield ast.Pass()
+    elif isinstance(node, ast.IfExp):
+        yield node.body
+        yield node.orelse
+
+
+def places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
+    """Where a node may be replaced: parent, field, index; no annotations, texts or documentation."""
+    if isinstance(node, ast.JoinedStr):
+        return
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns", "decorator_list"):
+            continue
+        for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if isinstance(child, ast.AST):
+                yield node, field, index
+                yield from places(child)
+
+
+def mutants(module: str) -> Iterator[Mutant]:
+    """Every change of a module, in the order of its lines."""
+    tree = ast.parse((ROOT / "vla_ros" / "core" / f"{module}.py").read_text(encoding="utf-8"))
+    for parent, field, index in list(places(tree)):
+        value = getattr(parent, field)
+        node = value if index is None else value[index]
+        for new in changed(node):
+            before, after = ast.unparse(node), ast.unparse(new)
+            put(parent, field, index, new)
+            source = ast.unparse(ast.fix_missing_locations(tree))
+            put(parent, field, index, node)
+            line = getattr(node, "lineno", 0)
+            yield Mutant(module, line, f"{before[:90]}  ->  {after[:90]}", source)
+
+
+def put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
+    if index is None:
+        setattr(parent, field, node)
+    else:
+        getattr(parent, field)[index] = node
