@@ -10,7 +10,7 @@ from vla_ros.policy.spline import SplineConfig
 JOINTS = ("a", "gripper", "b")
 STEPS = {"regression": 12, "flow": 12, "bins": 12, "beast": 6, "beast_flow": 6, "beast_tokens": 6}
 """Steps of each head on the small chunk: 12 waypoints, or 6 control points."""
-WAYPOINTS, MIXED = (4, 8, 12), {12: (4, 8, 12), 6: (4, 5, 6)}
+MIXED = {12: (4, 8, 12), 6: (4, 5, 6)}
 """Horizons by number of steps; a spline of degree 3 says nothing before its fourth control point."""
 
 

@@ -56,8 +56,8 @@ class ActorModel(nn.Module):
         self.register_buffer("arm", torch.tensor([n not in a.gripper for n in config.joints]), persistent=False)
         self._see(config, a)
         self.body = ActionTransformer(a.width, a.layers, a.attention)
-        self.code = ActionCode(config.joints, config.spline, as_spline, a.gripper, a.bins)
-        self.head = cls(self.code, a.width, a)
+        # The head owns the code: a module in two places would be saved twice.
+        self.head = cls(ActionCode(config.joints, config.spline, as_spline, a.gripper, a.bins), a.width, a)
         self.mixture = Mixture(a.width, self.code.steps, a.horizons, a.fusion)
         self.auxiliary = nn.Linear(a.width, config.auxiliary) if config.auxiliary else None
 
@@ -70,6 +70,11 @@ class ActorModel(nn.Module):
         self.word_token = nn.Linear(c.words, a.width)
         self.places = nn.Parameter(0.02 * torch.randn(len(c.cameras) * a.image_tokens + 2, a.width))
         self.seen = ActionTransformer(a.width, a.seen_layers, a.attention, remembers=False)
+
+    @property
+    def code(self) -> ActionCode:
+        """What the head's numbers mean."""
+        return self.head.code
 
     # ---- what is seen ----------------------------------------------------------------------------------------
 
@@ -141,8 +146,10 @@ class ActorModel(nn.Module):
 
     def act(self, images: list[Tensor], joints: Tensor, words: Tensor, seed: int = 0) -> Act:
         """A chunk per sample; the same seed gives the same noise. Arguments as in `VlaModel.features`."""
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(len(joints), self.code.steps, joints.shape[1], generator=generator).to(joints.device)
+        # A generator per sample, or a sample's noise would depend on the size of its batch.
+        draws = [torch.Generator().manual_seed(seed + b) for b in range(len(joints))]
+        noise = torch.stack([torch.randn(self.code.steps, joints.shape[1], generator=g) for g in draws])
+        noise = noise.to(joints.device)
         said = self.head.say(self.pass_from(self.features(images, joints, words)), noise)
         origin = self.origin(joints)
         waypoints = self.code.waypoints(said.fused) + origin

@@ -160,7 +160,8 @@ def _override(data: dict[str, Any], text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f'"{text}" is not of the form key=value.')
-    known, parts = TrainConfig, {**_PARTS, "actor": ActorConfig}
+    known: type = TrainConfig
+    parts: Mapping[str, type] = {**_PARTS, "actor": ActorConfig}
     *parents, leaf = key.split(".")
     for part in parents:
         if part not in parts:
