@@ -7,7 +7,8 @@ from policy.small import JOINTS, MIXED, STEPS, config, data, model, seen
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.policy.action_code import ActionCode
-from vla_ros.policy.action_heads import action_heads, euler, find_action_head
+from vla_ros.policy.action_head import action_heads, find_action_head
+from vla_ros.policy.action_heads import euler
 from vla_ros.policy.actor import ActorModel
 from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.build import make_model
@@ -156,6 +157,8 @@ def test_a_waypoint_is_reached_by_the_control_points_it_needs() -> None:
     spline = ActionCode(JOINTS, SplineConfig(6, 3, 12, 0.05), True, ("gripper",), 64)
     # Degree 3, 6 points: spans end at 1/3, 2/3 and 1; a span needs four points.
     assert spline.reach.sum(dim=1).tolist() == [0, 0, 0, 4, 8, 12]
+    shipped = ActionCode(JOINTS, SplineConfig(10, 4, 32, 0.05), True, ("gripper",), 64)
+    assert shipped.reach.sum(dim=1)[4:].tolist() == [5, 10, 16, 21, 26, 32]  # as docs/policies.md says
     bins = ActionCode(JOINTS, SplineConfig(6, 3, 12, 0.05), False, ("gripper",), 64)
     assert bins.reach.sum(dim=1).tolist() == list(range(1, 13))
 

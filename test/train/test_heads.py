@@ -9,7 +9,7 @@ import torch
 from vla_ros.config import config_dir, load_robot
 from vla_ros.core.records import Observation
 from vla_ros.data.demos import DemoDataset, DemoInfo, Episode
-from vla_ros.policy.action_heads import action_heads
+from vla_ros.policy.action_head import action_heads
 from vla_ros.policy.actor import ActorModel
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from vla_ros.policy.learned import LearnedPolicy

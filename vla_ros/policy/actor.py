@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import vla_ros.policy.action_heads  # noqa: F401  (each registers itself)
 from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.core.records import Array
 from vla_ros.policy.action_code import LEAST_STD_RAD, ActionCode
-from vla_ros.policy.action_heads import Run, find_action_head
+from vla_ros.policy.action_head import Run, find_action_head
 from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.attention import ActionTransformer
 from vla_ros.policy.consensus import agreed, disagreement
