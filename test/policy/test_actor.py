@@ -120,6 +120,22 @@ def test_a_flow_that_knows_its_target_says_it_and_its_gripper_is_the_last_readou
     torch.testing.assert_close(said.heads, said.fused[:, None].expand(-1, 3, -1, -1), atol=1e-5, rtol=0.0)
 
 
+@pytest.mark.parametrize("head", ["flow", "beast_flow"])
+def test_a_flow_is_trained_on_the_velocity_that_its_sampler_follows(head: str, monkeypatch) -> None:
+    """x - t v is the action at every time; times are openpi's, 0.001 + 0.999 Beta(1.5, 1), of mean 0.6004."""
+    net, asked = model(head), []
+    monkeypatch.setattr(net.head, "ask_at", lambda x, t: asked.append((x, t)) or x)
+    joints, labels = (torch.from_numpy(x) for x in data(2000))
+    points = net.code.points(labels - net.origin(joints))
+    _, _, velocity = net.head.train_pass(lambda x: (x, x), points)
+    (x, t), action, arm = asked[0], net.code.normalise(points), net.arm
+    torch.testing.assert_close((x - t[:, None, None] * velocity)[..., arm], action[..., arm], atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(velocity[..., ~arm], action[..., ~arm])
+    assert t.min() >= 0.001
+    assert t.max() <= 1.0
+    assert t.mean().item() == pytest.approx(0.6004, abs=0.02)
+
+
 @pytest.mark.parametrize("head", ["bins", "beast_tokens"])
 def test_tokens_are_those_of_the_tokenizer_and_basis_major(head: str) -> None:
     net = model(head)
