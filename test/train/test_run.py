@@ -38,8 +38,8 @@ def out(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def trainer(out: Path, minutes: float = 1.0) -> Trainer:
-    return Trainer(Run(load_config(None, SETTINGS), 0, minutes, out, "python -m vla_ros.train"))
+def trainer(out: Path, minutes: float = 1.0, *more: str) -> Trainer:
+    return Trainer(Run(load_config(None, [*SETTINGS, *more]), 0, minutes, out, "python -m vla_ros.train"))
 
 
 def test_a_run_ends_with_a_checkpoint_that_says_how_it_was_made(out: Path) -> None:
@@ -47,6 +47,19 @@ def test_a_run_ends_with_a_checkpoint_that_says_how_it_was_made(out: Path) -> No
     model, info = load_checkpoint(path, "so101", ("b", "a"))
     assert (info.instruction, info.command, info.seed) == ("do", "python -m vla_ros.train", 0)
     assert (info.notes["steps"], info.notes["frames"]) == (5, 12)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_an_action_transformer_is_chosen_by_the_settings(out: Path) -> None:
+    sizes = "width: 16, layers: 1, attention: 2, gripper: [b], horizons: [8, 16, 32]"
+    path = trainer(out, 1.0, f"actor={{head: flow, {sizes}}}", "actor.consensus.least=4").run()
+    model, info = load_checkpoint(path, "so101", ("b", "a"))
+    assert info.model.actor is not None
+    assert (info.model.actor.head, info.model.actor.horizons, info.model.actor.consensus.least) == (
+        "flow",
+        (8, 16, 32),
+        4,
+    )
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 

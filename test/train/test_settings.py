@@ -38,6 +38,10 @@ def test_overrides_reach_nested_parts() -> None:
         ("demos=3", "demos must be a mapping"),
         ("spline.degree=12", "degree < control points"),
         ("lr=fast", "lr must be a number"),
+        ("actor=3", "actor must be a mapping"),
+        ("actor.horizon=[4]", 'did you mean "horizons"'),
+        ("actor.consensus.ratio=0", "consensus: ratio must be greater than zero"),
+        ("consensus.ratio=1.0", 'unknown key "consensus" in the command line'),
     ],
 )
 def test_what_does_not_fit_is_refused(override: str, says: str) -> None:

@@ -19,7 +19,8 @@ from safetensors.torch import save
 
 from vla_ros.config import from_mapping
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.model import ModelConfig, VlaModel
+from vla_ros.policy.build import Model, make_model
+from vla_ros.policy.model import ModelConfig
 
 FORMAT = 1
 KEY = "vla_ros"
@@ -46,7 +47,7 @@ class CheckpointInfo:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-def save_checkpoint(path: Path, model: VlaModel, info: CheckpointInfo) -> None:
+def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
     """Write the file whole or not at all; weights in half precision, statistics in single."""
     header = {
         "format": FORMAT,
@@ -91,7 +92,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 def load_checkpoint(
     path: Path | str, robot: str | None = None, joints: Sequence[str] | None = None
-) -> tuple[VlaModel, CheckpointInfo]:
+) -> tuple[Model, CheckpointInfo]:
     """Read a checkpoint into a model ready for inference.
 
     Args:
@@ -114,7 +115,7 @@ def load_checkpoint(
     config = from_mapping(ModelConfig, {**data["model"], "auxiliary": 0}, path.name)
     if joints is not None and set(joints) != set(config.joints):
         raise ConfigError(f"{path.name} moves {', '.join(config.joints)}; the robot has {', '.join(joints)}.")
-    model = VlaModel(config)
+    model = make_model(config)
     wanted = model.state_dict()
     missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or extra:

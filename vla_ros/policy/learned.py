@@ -10,10 +10,11 @@ import torch
 
 from vla_ros.core.errors import RecordError
 from vla_ros.core.records import Chunk, Observation, reorder
+from vla_ros.policy.build import Model
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint
 from vla_ros.policy.images import shrink
 from vla_ros.policy.instruction import embed
-from vla_ros.policy.model import VlaModel, to_input
+from vla_ros.policy.model import to_input
 from vla_ros.policy.policy import policy
 
 
@@ -25,6 +26,8 @@ class LearnedPolicy:
         joints: Names it commands, in the order it was trained with.
         cameras: Names of the cameras it needs.
         info: What the checkpoint says about itself.
+        doubt_rad: How far the horizons of a mixture lie apart on what was sent last, the mean over its waypoints and
+            the arm's joints [rad]; None before the first chunk, and for networks without a mixture.
     """
 
     def __init__(
@@ -49,16 +52,17 @@ class LearnedPolicy:
         self._setup(*load_checkpoint(checkpoint, robot, joints))
 
     @classmethod
-    def from_model(cls, model: VlaModel, info: CheckpointInfo) -> LearnedPolicy:
+    def from_model(cls, model: Model, info: CheckpointInfo) -> LearnedPolicy:
         """Wrap a model in memory, without touching the number of threads (for training)."""
         self = cls.__new__(cls)
         self._setup(model, info)
         return self
 
-    def _setup(self, model: VlaModel, info: CheckpointInfo) -> None:
+    def _setup(self, model: Model, info: CheckpointInfo) -> None:
         self._model, self.info = model.eval(), info
         self.joints, self.cameras = info.model.joints, info.model.cameras
         self._words: tuple[str, torch.Tensor] | None = None
+        self.doubt_rad: float | None = None
 
     def _embed(self, sentence: str) -> torch.Tensor:
         if self._words is None or self._words[0] != sentence:
@@ -66,7 +70,11 @@ class LearnedPolicy:
         return self._words[1]
 
     def infer(self, observation: Observation) -> Chunk:
-        """See `Policy.infer`; an empty instruction stands for the one of training."""
+        """See `Policy.infer`; an empty instruction stands for the one of training.
+
+        A mixture of horizons sends the waypoints its horizons agree on, and no more: the less sure, the shorter the
+        plan, and the sooner the arm slows down. The same observation gets the same chunk, from networks that draw too.
+        """
         missing = [name for name in self.cameras if name not in observation.images]
         if missing:
             raise RecordError(
@@ -78,8 +86,12 @@ class LearnedPolicy:
         images = [to_input(torch.from_numpy(shrink(observation.images[n], size))[None]) for n in self.cameras]
         words = self._embed(observation.instruction or self.info.instruction)
         with torch.inference_mode():
-            waypoints = self._model(images, joints, words)[0].double().numpy()
+            act = self._model.act(images, joints, words, seed=observation.stamp_ns)
+        count = act.execute[0]
+        self.doubt_rad = None if act.apart is None else float(act.apart[0, :count].mean())
+        waypoints = act.waypoints[0, :count].double().numpy()
         return Chunk.from_rate(observation.stamp_ns, self.joints, waypoints, self.info.model.spline.dt_s)
 
     def reset(self) -> None:
-        """Nothing to forget: the network has no memory."""
+        """Forget how sure the last chunk was; the network has no memory."""
+        self.doubt_rad = None

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from vla_ros.config import from_mapping
 from vla_ros.core.errors import ConfigError
+from vla_ros.core.records import Array
+from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.encoders import make_encoder
 from vla_ros.policy.heads import make_head
 from vla_ros.policy.spline import ChunkSpline, SplineConfig
@@ -42,6 +44,7 @@ class ModelConfig:
         head: Name in the registry of heads.
         auxiliary: Numbers the training-only output predicts; 0 for none.
         spline: Shape of the chunk.
+        actor: The action transformer, in place of trunk and head; None for those.
     """
 
     joints: tuple[str, ...]
@@ -56,6 +59,7 @@ class ModelConfig:
     head: str = "regression"
     auxiliary: int = 0
     spline: SplineConfig = field(default_factory=SplineConfig)
+    actor: ActorConfig | None = None
 
     def __post_init__(self) -> None:
         """Check; lists from JSON become tuples."""
@@ -63,6 +67,8 @@ class ModelConfig:
         object.__setattr__(self, "cameras", tuple(self.cameras))
         if isinstance(self.spline, Mapping):
             object.__setattr__(self, "spline", from_mapping(SplineConfig, self.spline, "spline"))
+        if isinstance(self.actor, Mapping):
+            object.__setattr__(self, "actor", from_mapping(ActorConfig, self.actor, "actor"))
         if not self.joints or not self.cameras:
             raise ConfigError("a model needs at least one joint and one camera.")
         for name in ("image_size", "channels", "keypoints", "trunk", "words"):
@@ -72,6 +78,22 @@ class ModelConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain data, for the checkpoint."""
         return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Act:
+    """What a network answers to B samples.
+
+    Attributes:
+        waypoints: Absolute targets, shape (B, K, J) [rad].
+        execute: How many of them are worth executing, for each sample.
+        apart: How far the horizons of a mixture lie from it at each waypoint, shape (B, K) [rad]; None where there is
+            no mixture: one chunk has no second opinion.
+    """
+
+    waypoints: Tensor
+    execute: list[int]
+    apart: Array | None = None
 
 
 class _Block(nn.Module):
@@ -96,6 +118,7 @@ class VlaModel(nn.Module):
     control_mean: Tensor
     control_std: Tensor
     basis: Tensor
+    solver: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         """Build with unit statistics."""
@@ -106,7 +129,9 @@ class VlaModel(nn.Module):
         self.register_buffer("joint_std", torch.ones(j))
         self.register_buffer("control_mean", torch.zeros(n, j))
         self.register_buffer("control_std", torch.ones(n, j))
-        self.register_buffer("basis", torch.from_numpy(ChunkSpline(c.spline).matrix).float(), persistent=False)
+        spline = ChunkSpline(c.spline)
+        self.register_buffer("basis", torch.from_numpy(spline.matrix).float(), persistent=False)
+        self.register_buffer("solver", torch.from_numpy(spline.solver).float(), persistent=False)
         self.encoders = nn.ModuleList(
             [make_encoder(c.encoder, c.channels, c.keypoints, c.image_size) for _ in c.cameras]
         )
@@ -118,18 +143,42 @@ class VlaModel(nn.Module):
         self.head = make_head(c.head, c.trunk, n, j)
         self.auxiliary = nn.Linear(c.trunk, c.auxiliary) if c.auxiliary else None
 
-    def set_statistics(self, joints: np.ndarray, controls: np.ndarray, floor: float = 0.01) -> None:
+    def set_statistics(self, joints: np.ndarray, labels: np.ndarray, floor: float = 0.01) -> None:
         """Take means and deviations from data.
 
         Args:
             joints: Measured positions, shape (S, J) [rad].
-            controls: Control points relative to them, shape (S, N, J) [rad].
+            labels: Absolute targets, shape (S, K, J) [rad].
             floor: Least deviation [rad]: a joint that hardly moves is not blown up to unit scale.
         """
-        pairs = {"joint": joints, "control": controls}
+        pairs = {"joint": joints, "control": self._relative(joints, labels)}
         for name, values in pairs.items():
             getattr(self, f"{name}_mean").copy_(torch.from_numpy(values.mean(axis=0)))
             getattr(self, f"{name}_std").copy_(torch.from_numpy(np.maximum(values.std(axis=0), floor)))
+
+    def _relative(self, joints: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Control points relative to the measured joints, shape (S, N, J) [rad]."""
+        return ChunkSpline(self.config.spline).fit(labels).astype(np.float32) - joints[:, None, :]
+
+    def loss_weights(self, joints: np.ndarray, labels: np.ndarray, joint_weights: Array, late: float) -> Tensor:
+        """Error in normalised control points to weighted error in waypoints, shape (K, N, J).
+
+        Each waypoint of each joint is measured in units of how much it varies in the data, so that early
+        waypoints, which move little and are executed for certain, count as much as far ones.
+
+        Args:
+            joints: As in `set_statistics`.
+            labels: As in `set_statistics`.
+            joint_weights: Shape (J,).
+            late: Weight of the last waypoint relative to the first.
+        """
+        basis = ChunkSpline(self.config.spline).matrix
+        relative = np.einsum("kn,snj->skj", basis, self._relative(joints, labels))
+        scale = np.maximum(relative.std(axis=0), 0.02)
+        time = np.linspace(1.0, late, len(basis))
+        weight = joint_weights[None, :] * time[:, None] / scale
+        metric = basis[:, :, None] * self.control_std.numpy()[None] * weight[:, None, :]
+        return torch.from_numpy(metric).float()
 
     def features(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
         """Trunk features.
@@ -148,6 +197,18 @@ class VlaModel(nn.Module):
             state = self.joint_net((joints - self.joint_mean) / self.joint_std)
             return self.trunk(self.inlet(torch.cat([*seen, state, self.word_net(words)], dim=1)))
 
+    def summary(self, features: Tensor) -> Tensor:
+        """One vector per sample for the auxiliary outputs."""
+        return features
+
+    def encode(self, labels: Tensor, joints: Tensor) -> Tensor:
+        """Absolute targets (B, K, J) and measured joints (B, J) to normalised control points (B, N, J)."""
+        return self.normalise(torch.einsum("nk,bkj->bnj", self.solver, labels - joints[:, None, :]))
+
+    def loss(self, features: Tensor, joints: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Loss per sample, shape (B,); `weights` is what `loss_weights` gave."""
+        return self.head.loss(features, self.encode(labels, joints), weights)
+
     def normalise(self, controls: Tensor) -> Tensor:
         """Relative control points (B, N, J) [rad] to unit scale."""
         return (controls - self.control_mean) / self.control_std
@@ -160,6 +221,10 @@ class VlaModel(nn.Module):
     def forward(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
         """Waypoints, shape (B, K, J) [rad], absolute; arguments as in `features`."""
         return self.decode(self.head(self.features(images, joints, words)), joints)
+
+    def act(self, images: list[Tensor], joints: Tensor, words: Tensor, seed: int = 0) -> Act:
+        """A chunk per sample, all of it to be executed; `seed` is for networks that draw."""
+        return Act(self(images, joints, words), [self.config.spline.waypoints] * len(joints))
 
 
 def to_input(images: Tensor) -> Tensor:

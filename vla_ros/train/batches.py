@@ -1,4 +1,4 @@
-"""Frames of demonstrations to tensors: shuffled, augmented, relative."""
+"""Frames of demonstrations to tensors: shuffled, augmented."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from vla_ros.data.augment import augment
 from vla_ros.data.demos import DemoDataset
 from vla_ros.policy.instruction import embed
 from vla_ros.policy.model import to_input
-from vla_ros.policy.spline import ChunkSpline
 from vla_ros.train.config import TrainConfig
 
 
@@ -25,14 +24,14 @@ class Batch:
         images: One (B, 3, S, S) per camera.
         joints: Measured (with noise), shape (B, J) [rad].
         words: Hashed sentences, shape (B, W).
-        controls: Label as control points relative to `joints`, shape (B, N, J) [rad].
+        labels: Absolute targets, shape (B, K, J) [rad].
         truth: Shape (B, A).
     """
 
     images: list[Tensor]
     joints: Tensor
     words: Tensor
-    controls: Tensor
+    labels: Tensor
     truth: Tensor
 
 
@@ -40,24 +39,19 @@ class BatchMaker:
     """Draws batches from a data set that may grow between calls."""
 
     def __init__(self, data: DemoDataset, config: TrainConfig, seed: int) -> None:
-        """Fit the splines of all labels once."""
+        """Take in what is there."""
         self.data, self.config = data, config
         self._rng = np.random.default_rng(seed)
-        self._spline = ChunkSpline(config.spline)
         self._order: Iterator[int] = iter(())
         self.update()
 
     def update(self) -> None:
         """Take in episodes added to the data set since the last call."""
         self.joints = self.data.stacked("joints")
-        self.controls = self._spline.fit(self.data.stacked("labels")).astype(np.float32)
+        self.labels = self.data.stacked("labels")
         self.truth = self.data.stacked("truth")
         self.words = np.stack([embed(e.instruction, self.config.network.words) for e in self.data.episodes])
         self._order = iter(())
-
-    def relative(self) -> np.ndarray:
-        """All labels as control points relative to the measured joints, shape (S, N, J) [rad]."""
-        return self.controls - self.joints[:, None, :]
 
     def _draw(self, count: int) -> np.ndarray:
         chosen: list[int] = []
@@ -83,6 +77,6 @@ class BatchMaker:
             images,
             torch.from_numpy(joints),
             torch.from_numpy(self.words[rows[:, 0]]),
-            torch.from_numpy(self.controls[frames] - joints[:, None, :]),
+            torch.from_numpy(self.labels[frames]),
             torch.from_numpy(self.truth[frames]),
         )

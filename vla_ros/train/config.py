@@ -13,6 +13,8 @@ import yaml
 from vla_ros.config import from_mapping, load_yaml, require
 from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.data.augment import AugmentConfig
+from vla_ros.policy.actor_config import ActorConfig
+from vla_ros.policy.consensus import ConsensusConfig
 from vla_ros.policy.spline import SplineConfig
 
 EVALUATION_SEED = 1_000_000
@@ -93,6 +95,7 @@ class TrainConfig:
         demos: What is recorded.
         network: The network.
         spline: The chunk.
+        actor: The action transformer, in place of trunk and head of `network`; null for those.
         augment: What is done to images.
     """
 
@@ -116,6 +119,7 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     spline: SplineConfig = field(default_factory=SplineConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    actor: ActorConfig | None = None
 
     def __post_init__(self) -> None:
         """Check, and build the parts that came as mappings."""
@@ -124,6 +128,9 @@ class TrainConfig:
             if isinstance(value, Mapping):
                 object.__setattr__(self, name, from_mapping(cls, value, name))
             require(isinstance(getattr(self, name), cls), f"{name} must be a mapping.")
+        if isinstance(self.actor, Mapping):
+            object.__setattr__(self, "actor", from_mapping(ActorConfig, self.actor, "actor"))
+        require(self.actor is None or isinstance(self.actor, ActorConfig), "actor must be a mapping, or null.")
         object.__setattr__(self, "cameras", tuple(self.cameras))
         for name in ("image_size", "steps", "batch"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}.")
@@ -145,6 +152,8 @@ _PARTS: dict[str, type] = {
     "spline": SplineConfig,
     "augment": AugmentConfig,
 }
+_PARTS_OF: dict[str, dict[str, type]] = {"actor": {"consensus": ConsensusConfig}}
+"""Parts of parts."""
 
 
 def _override(data: dict[str, Any], text: str) -> None:
@@ -152,11 +161,13 @@ def _override(data: dict[str, Any], text: str) -> None:
     if not equals:
         raise ConfigError(f'"{text}" is not of the form key=value.')
     known: type = TrainConfig
+    parts: Mapping[str, type] = {**_PARTS, "actor": ActorConfig}
     *parents, leaf = key.split(".")
     for part in parents:
-        if part not in _PARTS:
-            raise UnknownName("key", part, _PARTS, "the command line")
-        known, data = _PARTS[part], data.setdefault(part, {})
+        if part not in parts:
+            raise UnknownName("key", part, parts, "the command line")
+        known, parts = parts[part], _PARTS_OF.get(part, {})
+        data[part] = data = dict(data.get(part) or {})
     names = [f.name for f in fields(known) if is_dataclass(known)]
     if leaf not in names:
         raise UnknownName("key", leaf, names, "the command line")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vla_ros.policy.model import ModelConfig, VlaModel
-from vla_ros.policy.spline import ChunkSpline
+from vla_ros.policy.build import make_model
+from vla_ros.policy.model import ModelConfig
 from vla_ros.train.batches import Batch, BatchMaker
 from vla_ros.train.config import TrainConfig
 
@@ -23,22 +23,6 @@ def has_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def waypoint_metric(maker: BatchMaker, model: VlaModel, config: TrainConfig) -> Tensor:
-    """Error in normalised control points to weighted error in waypoints, shape (K, N, J).
-
-    Each waypoint of each joint is measured in units of how much it varies in the data, so that early
-    waypoints, which move little and are executed for certain, count as much as far ones.
-    """
-    basis = ChunkSpline(config.spline).matrix
-    relative = np.einsum("kn,snj->skj", basis, maker.relative())
-    scale = np.maximum(relative.std(axis=0), 0.02)
-    joints = np.array([config.joint_weights.get(name, 1.0) for name in model.config.joints])
-    time = np.linspace(1.0, config.late, config.spline.waypoints)
-    weight = joints[None, :] * time[:, None] / scale
-    metric = basis[:, :, None] * model.control_std.numpy()[None] * weight[:, None, :]
-    return torch.from_numpy(metric).float()
 
 
 class Learner:
@@ -62,18 +46,20 @@ class Learner:
             image_size=info.image_size,
             auxiliary=len(info.auxiliary) if config.auxiliary else 0,
             spline=config.spline,
+            actor=config.actor,
             **vars(config.network),
         )
         self.config, self.maker = config, maker
-        self.model = VlaModel(shape).to(memory_format=torch.channels_last)
-        self.model.set_statistics(maker.joints, maker.relative())
-        self.average = VlaModel(shape)
+        self.model = make_model(shape).to(memory_format=torch.channels_last)
+        self.model.set_statistics(maker.joints, maker.labels)
+        self.average = make_model(shape)
         self.average.load_state_dict(self.model.state_dict())
         self.average.eval().requires_grad_(False)
         truth = maker.truth
         self._truth_mean = torch.from_numpy(truth.mean(axis=0))
         self._truth_std = torch.from_numpy(np.maximum(truth.std(axis=0), 1e-3))
-        self._metric = waypoint_metric(maker, self.model, config)
+        joint_weights = np.array([config.joint_weights.get(name, 1.0) for name in info.joints])
+        self._weights = self.model.loss_weights(maker.joints, maker.labels, joint_weights, config.late)
         self._bf16 = config.bf16 == "on" or (config.bf16 == "auto" and has_bf16())
         decay = [p for p in self.model.parameters() if p.ndim > 1]
         plain = [p for p in self.model.parameters() if p.ndim <= 1]
@@ -91,11 +77,11 @@ class Learner:
         with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
             features = self.model.features(batch.images, batch.joints, batch.words)
         features = features.float()
-        action = self.model.head.loss(features, self.model.normalise(batch.controls), self._metric).mean()
+        action = self.model.loss(features, batch.joints, batch.labels, self._weights).mean()
         total, parts = action, {"action": float(action.detach())}
         if self.model.auxiliary is not None:
             wanted = (batch.truth - self._truth_mean) / self._truth_std
-            aside = functional.smooth_l1_loss(self.model.auxiliary(features), wanted, beta=0.1)
+            aside = functional.smooth_l1_loss(self.model.auxiliary(self.model.summary(features)), wanted, beta=0.1)
             total = total + self.config.auxiliary * aside
             parts["truth"] = float(aside.detach())
         return total, parts

@@ -1,0 +1,182 @@
+"""The action transformer as a policy network: cameras + joints + sentence -> slots -> a chunk.
+
+    image per camera -> encoder -> tokens ─┐
+    joints (normalised) -> MLP -> token ───┼─ self-attention -> prefix -> keys and values, once
+    sentence (hashed) -> linear -> token ──┘                                   │
+    slots of the head, once per horizon ── full attention over both ───────────┴─> head, gate -> chunk
+
+Arm joints are predicted relative to the *measured* joints; grippers as they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import vla_ros.policy.action_heads  # noqa: F401  (each registers itself)
+from vla_ros.core.errors import ConfigError, UnknownName
+from vla_ros.core.records import Array
+from vla_ros.policy.action_code import LEAST_STD_RAD, ActionCode
+from vla_ros.policy.action_head import Run, find_action_head
+from vla_ros.policy.actor_config import ActorConfig
+from vla_ros.policy.attention import ActionTransformer
+from vla_ros.policy.consensus import agreed, disagreement
+from vla_ros.policy.encoders import make_encoder
+from vla_ros.policy.mixture import Mixture, balance_loss, horizon_loss
+from vla_ros.policy.model import Act, ModelConfig
+
+
+class ActorModel(nn.Module):
+    """See the module's text for the picture; `joint_mean`, `joint_std` (J,) [rad] are saved with the weights."""
+
+    joint_mean: Tensor
+    joint_std: Tensor
+    arm: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build with unit statistics.
+
+        Raises:
+            ConfigError: A gripper is not a joint, every joint is a gripper, or the horizons do not fit the head.
+        """
+        super().__init__()
+        if config.actor is None:
+            raise ConfigError("an action transformer needs its settings under actor.")
+        self.config = config
+        self.settings = a = config.actor
+        j = len(config.joints)
+        for name in a.gripper:
+            if name not in config.joints:
+                raise UnknownName("gripper", name, config.joints, "actor.gripper")
+        if len(a.gripper) >= j:
+            raise ConfigError("an action transformer needs a joint that is no gripper.")
+        cls, as_spline = find_action_head(a.head)
+        self.register_buffer("joint_mean", torch.zeros(j))
+        self.register_buffer("joint_std", torch.ones(j))
+        self.register_buffer("arm", torch.tensor([n not in a.gripper for n in config.joints]), persistent=False)
+        self._see(config, a)
+        self.body = ActionTransformer(a.width, a.layers, a.attention)
+        # The head owns the code: a module in two places would be saved twice.
+        self.head = cls(ActionCode(config.joints, config.spline, as_spline, a.gripper, a.bins), a.width, a)
+        self.mixture = Mixture(a.width, self.code.steps, a.horizons, a.fusion)
+        self.auxiliary = nn.Linear(a.width, config.auxiliary) if config.auxiliary else None
+
+    def _see(self, c: ModelConfig, a: ActorConfig) -> None:
+        self.encoders = nn.ModuleList(
+            [make_encoder(c.encoder, c.channels, c.keypoints, c.image_size) for _ in c.cameras]
+        )
+        self.image_tokens = nn.ModuleList([nn.Linear(int(e.features), a.image_tokens * a.width) for e in self.encoders])
+        self.joint_token = nn.Sequential(nn.Linear(len(c.joints), a.width), nn.GELU(), nn.Linear(a.width, a.width))
+        self.word_token = nn.Linear(c.words, a.width)
+        self.places = nn.Parameter(0.02 * torch.randn(len(c.cameras) * a.image_tokens + 2, a.width))
+        self.seen = ActionTransformer(a.width, a.seen_layers, a.attention, remembers=False)
+
+    @property
+    def code(self) -> ActionCode:
+        """What the head's numbers mean."""
+        return self.head.code
+
+    # ---- what is seen ----------------------------------------------------------------------------------------
+
+    def features(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
+        """The prefix, shape (B, P, width); arguments as in `VlaModel.features`."""
+        seen = [net(image) for net, image in zip(self.encoders, images, strict=True)]
+        # Only the encoders gain from half precision; coordinates and joints would lose by it.
+        with torch.autocast(joints.device.type, enabled=False):
+            width = self.places.shape[1]
+            tokens = [net(x.float()).unflatten(1, (-1, width)) for net, x in zip(self.image_tokens, seen, strict=True)]
+            state = self.joint_token((joints - self.joint_mean) / self.joint_std)
+            tokens += [state[:, None], self.word_token(words)[:, None]]
+            return self.seen(torch.cat(tokens, dim=1) + self.places)
+
+    def summary(self, prefix: Tensor) -> Tensor:
+        """One vector per sample for the auxiliary outputs, shape (B, width)."""
+        return prefix.mean(dim=1)
+
+    def pass_from(self, prefix: Tensor) -> Run:
+        """A function that sends slots through the transformer, with this prefix already in its keys and values."""
+        b, n = len(prefix), self.mixture.count
+        memory = self.body.remember(prefix, n)
+        mask = self.mixture.mask(b, prefix.shape[1], self.head.slots_per_step)
+
+        def run(slots: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = self.body(slots.repeat_interleave(n, 0), memory, mask).unflatten(0, (b, n))
+            return self.head.read(hidden), self.mixture.weights(hidden)
+
+        return run
+
+    def origin(self, joints: Tensor) -> Tensor:
+        """What targets are relative to, shape (B, 1, J) [rad]: the measured joints, and 0 for grippers."""
+        return (joints * self.arm)[:, None, :]
+
+    # ---- training --------------------------------------------------------------------------------------------
+
+    def set_statistics(self, joints: np.ndarray, labels: np.ndarray) -> None:
+        """Take means, deviations and ranges from data; shapes (S, J) and (S, K, J) [rad], both absolute."""
+        self.joint_mean.copy_(torch.from_numpy(joints.mean(axis=0)))
+        self.joint_std.copy_(torch.from_numpy(np.maximum(joints.std(axis=0), LEAST_STD_RAD)))
+        self.code.fit(self._relative(joints, labels))
+
+    def _relative(self, joints: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return labels - (joints * self.arm.cpu().numpy())[:, None, :]
+
+    def loss_weights(self, joints: np.ndarray, labels: np.ndarray, joint_weights: Array, late: float) -> Tensor:
+        """What `loss` needs of the data; see `ActionCode.metric`."""
+        return self.head.loss_weights(self._relative(joints, labels), joint_weights, late)
+
+    def loss(self, prefix: Tensor, joints: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Loss per sample, shape (B,): L_mix + sum of L_h + balance L_bal (MoH, eq. 14); one horizon: L alone.
+
+        Args:
+            prefix: Of `features`.
+            joints: Measured, shape (B, J) [rad].
+            labels: Absolute targets, shape (B, K, J) [rad].
+            weights: Of `loss_weights`.
+        """
+        points = self.code.points(labels - self.origin(joints))
+        outputs, shares, target = self.head.train_pass(self.pass_from(prefix), points)
+        reach = self.head.reach(self.mixture.active)
+        total = horizon_loss(self.head.errors(outputs, target[:, None], weights), reach)
+        if self.mixture.count == 1:
+            return total
+        mixed = self.head.errors(self.head.fuse(outputs, shares), target, weights).mean(dim=1)
+        return total + mixed + self.settings.balance * balance_loss(shares, self.mixture.horizons)
+
+    # ---- at work ---------------------------------------------------------------------------------------------
+
+    def act(self, images: list[Tensor], joints: Tensor, words: Tensor, seed: int = 0) -> Act:
+        """A chunk per sample; the same seed gives the same noise. Arguments as in `VlaModel.features`."""
+        # A generator per sample, or a sample's noise would depend on the size of its batch.
+        draws = [torch.Generator().manual_seed(seed + b) for b in range(len(joints))]
+        noise = torch.stack([torch.randn(self.code.steps, joints.shape[1], generator=g) for g in draws])
+        noise = noise.to(joints.device)
+        said = self.head.say(self.pass_from(self.features(images, joints, words)), noise)
+        origin = self.origin(joints)
+        waypoints = self.code.waypoints(said.fused) + origin
+        if self.mixture.count == 1:
+            fixed = self.settings.consensus.fixed or self.config.spline.waypoints
+            return Act(waypoints, [min(fixed, self.config.spline.waypoints)] * len(joints))
+        heads = self.code.waypoints(said.heads) + origin[:, None]
+        return self._agree(waypoints, heads[..., self.arm], self._waypoint_shares(said.weights))
+
+    def _waypoint_shares(self, weights: Tensor) -> Tensor:
+        """Weights per step (B, N, S) as weights per waypoint (B, N, K), of the horizons that reach it."""
+        first = int(self.arm.nonzero()[0, 0])
+        shares = torch.einsum("ks,bns->bnk", self.code.basis[:, :, first], weights)
+        shares = shares * self._reach()
+        return shares / shares.sum(dim=1, keepdim=True)
+
+    def _reach(self) -> Tensor:
+        """Which waypoints each horizon decides alone, shape (N, K)."""
+        return self.code.reach[self.mixture.active.sum(dim=1) - 1]
+
+    def _agree(self, chunk: Tensor, heads: Tensor, shares: Tensor) -> Act:
+        voters = self._reach().sum(dim=0).cpu().numpy()
+        arrays = [t.detach().cpu().double().numpy() for t in (heads, chunk[..., self.arm], shares)]
+        apart = [disagreement(h, f, w) for h, f, w in zip(*arrays, strict=True)]
+        return Act(chunk, [agreed(d, voters, self.settings.consensus) for d in apart], np.stack(apart))
+
+    def forward(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
+        """Waypoints, shape (B, K, J) [rad], absolute; arguments as in `VlaModel.features`."""
+        return self.act(images, joints, words).waypoints
