@@ -71,9 +71,16 @@ def test_a_threshold_of_the_speed_scale_is_more_than_nothing(name: str) -> None:
         SupervisorConfig(**{name: 0.0})
 
 
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(WatchConfig) if f.type == "float"])
+@pytest.mark.parametrize(
+    "name", [f.name for f in dataclasses.fields(WatchConfig) if f.type == "float" and f.name != "tracking_stop"]
+)
 def test_a_threshold_of_a_watchdog_may_be_nothing(name: str) -> None:
     assert getattr(SupervisorConfig(**{name: 0.0}), name) == 0.0
+
+
+def test_tracking_warns_before_it_stops() -> None:
+    with pytest.raises(ConfigError, match="tracking_warn must be less than tracking_stop"):
+        SupervisorConfig(tracking_warn=0.3, tracking_stop=0.3)
 
 
 def seen(supervisor: Supervisor, now: int, pose: np.ndarray = START, speed: float = 0.0) -> None:

@@ -210,7 +210,7 @@ class _Pieces:
     @property
     def _width(self) -> int:
         """How many polynomials a piece holds, 1 for a part of one."""
-        return 1 << max(self._depth - self._level, 0)
+        return int(2 ** max(self._depth - self._level, 0))
 
     def look(self) -> tuple[Array, Array]:
         """The pose in the middle of each piece, and how far each joint is from it at most, (n, J) and (n, J) [rad]."""
