@@ -26,7 +26,7 @@ RESOLUTION = 5e-4
 MOST = 200
 """So many poses of one plan are looked at; a plan that needs more is refused. It bounds the time of a judgement."""
 AT_ONCE = 8
-"""So many poses are looked at before others have their turn; 0.2 to 0.4 ms for an arm of seven links."""
+"""So many poses are looked at before others have their turn; about 0.4 ms for an arm of seven links."""
 COARSE = 3
 """A plan is first cut into 2^COARSE pieces."""
 
