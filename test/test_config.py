@@ -100,6 +100,54 @@ def test_a_bad_robot_file_gets_one_sentence(tmp_path: Path, old: str, new: str |
     assert sentence.endswith((".", "?"))
 
 
+SPACE = """
+space:
+  model: arm.xml
+  box: {x: [-0.3, 0.5], y: [-0.5, 0.5], z: [0, 0.6]}
+  box_distance: {stop: 0.0, slow: 0.004}
+  self_distance: {stop: 0.003, slow: 0.02}
+  allowed: [[wrist, jaw]]
+"""
+
+
+def test_what_a_robot_must_keep_clear_of_is_read(tmp_path: Path) -> None:
+    space = load_robot(write(tmp_path, GOOD + SPACE)).space
+    assert space is not None
+    assert space.model == str(tmp_path / "arm.xml")
+    assert (space.box_lower, space.box_upper) == ((-0.3, -0.5, 0.0), (0.5, 0.5, 0.6))
+    assert (space.box_stop_m, space.box_slow_m, space.self_stop_m, space.self_slow_m) == (0.0, 0.004, 0.003, 0.02)
+    assert space.allowed == (("wrist", "jaw"),)
+    assert load_robot(write(tmp_path, GOOD)).space is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("  model: arm.xml\n", "", "lacks model"),
+        ("model: arm.xml", "model: 3", "name of a file"),
+        ("model: arm.xml", "modl: arm.xml", 'did you mean "model"'),
+        ("z: [0, 0.6]", "z: [0.6, 0]", "lower less than upper"),
+        ("z: [0, 0.6]", "z: [0, .inf]", "lower less than upper"),
+        ("z: [0, 0.6]", "z: [0, .nan]", "lower less than upper"),
+        ("z: [0, 0.6]", "z: [0]", "2 numbers"),
+        ("z: [0, 0.6]", "w: [0, 1]", 'unknown key "w"'),
+        ("slow: 0.02", "slow: 0.001", "0 <= stop < slow"),
+        ("slow: 0.02", "slow: .nan", "0 <= stop < slow"),
+        ("stop: 0.003", "stop: -0.1", "0 <= stop < slow"),
+        ("stop: 0.003", "stop: near", "2 numbers"),
+        ("[[wrist, jaw]]", "[wrist]", "pairs of links"),
+        ("box_distance: {stop: 0.0, slow: 0.004}", "box_distance: 1", "must be a mapping"),
+    ],
+)
+def test_a_bad_space_gets_one_sentence(tmp_path: Path, old: str, new: str, words: str) -> None:
+    assert old in SPACE
+    with pytest.raises(ConfigError) as caught:
+        load_robot(write(tmp_path, GOOD + SPACE.replace(old, new)))
+    assert words in str(caught.value)
+    assert "robot.yaml" in str(caught.value)
+    assert str(caught.value).endswith((".", "?"))
+
+
 def test_an_unknown_robot_names_the_nearest() -> None:
     with pytest.raises(UnknownName, match='did you mean "so101"'):
         load_robot("so100")

@@ -135,7 +135,7 @@ def test_every_answer_says_whether_it_was_granted() -> None:
 
 @pytest.mark.parametrize(("apart", "ok"), [(0.2, True), (0.2001, False), (-0.2, True), (-0.2001, False)])
 def test_a_stopped_arm_is_armed_only_where_it_was_commanded_to_be(apart: float, ok: bool) -> None:
-    supervisor = armed(SupervisorConfig(tracking_warn=9.0, tracking_stop=9.0))
+    supervisor = armed(SupervisorConfig(tracking_warn=9.0, tracking_stop=9.1))
     supervisor.watch.measured = None  # so that no jump is refused
     supervisor.stop(T0)
     now = T0 + 150 * MS

@@ -26,7 +26,7 @@ RESOLUTION = 5e-4
 MOST = 200
 """So many poses of one plan are looked at; a plan that needs more is refused. It bounds the time of a judgement."""
 AT_ONCE = 8
-"""So many poses are looked at before others have their turn; 0.2 to 0.4 ms for an arm of seven links."""
+"""So many poses are looked at before others have their turn; about 0.4 ms for an arm of seven links."""
 COARSE = 3
 """A plan is first cut into 2^COARSE pieces."""
 
@@ -194,7 +194,7 @@ class _Pieces:
         control = bernstein(plan, np.diff(plan.offsets_ns) / NS)
         count = control.shape[1]
         self._offsets_ns = plan.offsets_ns
-        self._depth = max(count - 1, 1).bit_length()
+        self._depth: int = max(int(count) - 1, 1).bit_length()
         still = np.broadcast_to(plan.positions[-1], (6, 2**self._depth - count, control.shape[2]))
         self._control = np.concatenate([control, still], axis=1)
         self._bounds = [(self._control.min(axis=0), self._control.max(axis=0))]
