@@ -21,6 +21,9 @@ from vla_ros.core.supervisor import Supervisor
 MS = NS // 1000
 PLANS, CHUNKS = 4, 60
 """So many plans are wanted, of at most so many chunks: a wild one may be past already, or of nothing to follow."""
+LONGEST = 4000
+"""Ticks of 2 ms after which whatever was planned last is at rest: where the limits are very low no slowing of the clock
+fits them, and a stop is the rest that the plan contains."""
 BOLD = PlannerConfig(max_disagreement=1e6)
 
 pytestmark = pytest.mark.parametrize("limits", ROBOTS.values(), ids=list(ROBOTS))
@@ -155,8 +158,10 @@ def life(limits: Limits, end: str) -> tuple[Supervisor, list[Command]]:
     supervisor.joint_state(JointState(T0, limits.joints, pose, still), T0)
     assert supervisor.arm(T0).ok
     length = int(rng.uniform(0.8, 1.6) * 500)
-    for k in range(length + (2500 if end == "silence" else 1200)):
+    for k in range(length + LONGEST):
         now = T0 + k * 2 * MS
+        if k > length and supervisor.at_rest:
+            break
         if k % 5 == 0 and not (end == "silence" and k > length):
             supervisor.joint_state(JointState(now, limits.joints, pose, still), now)
         if k == length and end != "silence":
