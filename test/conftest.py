@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 from vla_ros.processes import Processes, own_domain
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A shell starts what it runs in the background with SIGINT ignored, and children inherit that; the tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager
