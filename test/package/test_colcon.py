@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 from package_source import copy_source, source_files
 
-EXECUTABLES = {"sim_node", "policy_node", "planner_node", "supervisor_node", "observer_node", "episodes_node", "vla"}
+EXECUTABLES = {
+    "sim_node",
+    "cameras_node",
+    "policy_node",
+    "planner_node",
+    "supervisor_node",
+    "observer_node",
+    "episodes_node",
+    "vla",
+}
 
 
 @pytest.fixture(scope="module")
