@@ -176,11 +176,14 @@ def attempt(fault: Fault, stalls: Stalls) -> tuple[str, bool]:
 def main(argv: list[str] | None = None) -> int:
     """Run the suite; 0 only if every fault did what it must."""
     parser = argparse.ArgumentParser("vla faults", description=__doc__)
-    parser.add_argument("--only", default="", metavar="TEXT", help="faults whose name holds this")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="the fault of this name, or those whose name holds it"
+    )
     parser.add_argument("--list", action="store_true", help="name them and end")
     parser.add_argument("--write", action="store_true", help="keep the rows in docs/faults.md")
     options = parser.parse_args(argv)
-    chosen = [fault for fault in FAULTS if options.only in fault.name]
+    chosen = [fault for fault in FAULTS if options.only == fault.name]
+    chosen = chosen or [fault for fault in FAULTS if options.only in fault.name]
     if options.list:
         print("\n".join(fault.name for fault in chosen))
         return 0
