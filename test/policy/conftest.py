@@ -1,15 +1,3 @@
-"""Every test here computes on one thread: as many threads as cores, on busy cores, mostly wait for each other."""
+"""Every test here computes on one thread."""
 
-from collections.abc import Iterator
-
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """One thread for torch, and the number of before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from one_thread import one_thread as one_thread
