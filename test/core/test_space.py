@@ -6,52 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from core.draw import SEED, T0, instants, names, rng_of
+from core.draw import SEED, T0, instants, rng_of
+from core.two_links import CLEAR, LIMITS, SHAPE, TwoLinks, straight
 from hypothesis import given
 
 from vla_ros.core.modes import Mode
 from vla_ros.core.plan import Plan
 from vla_ros.core.records import NS, JointState
-from vla_ros.core.robot import Limits
 from vla_ros.core.space import AT_ONCE, MOST, RESOLUTION, Passage, Space, look_along, whole
 from vla_ros.core.stop import path_stop
 from vla_ros.core.supervisor import Supervisor, SupervisorConfig
-
-LIMITS = Limits(names(2), [-3.0, -3.0], [3.0, 3.0], [2.0, 2.0], [10.0, 10.0], [150.0, 150.0])
-UPPER, FORE = 0.3, 0.2
-"""Lengths of the two links [m]."""
-
-
-class TwoLinks:
-    """A tip on two links that turn in a plane, a wall at x = 0.4 m and a post of 0.12 m radius at the base."""
-
-    names = ("tip and wall", "tip and post")
-    stop = np.array([0.01, 0.02])
-    slow = np.array([0.05, 0.04])
-    reach = np.array([[UPPER + FORE, FORE], [0.0, FORE]])
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-
-    def distances(self, poses: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray:
-        self.calls.append(len(poses))
-        first, second = poses[:, 0], poses.sum(axis=1)
-        x = UPPER * np.cos(first) + FORE * np.cos(second)
-        y = UPPER * np.sin(first) + FORE * np.sin(second)
-        out = np.stack([0.4 - x, np.hypot(x, y) - 0.12], axis=1)
-        return out if wanted is None else np.where(wanted, out, np.inf)
-
-
-SHAPE = TwoLinks()
-CLEAR = np.array([1.5, 0.5])
-"""A pose far from the wall and from the post [rad]."""
-
-
-def straight(start: np.ndarray, end: np.ndarray, start_ns: int = T0, duration_s: float = 1.5) -> Plan:
-    """From rest to rest by the quintic that leaves and arrives without acceleration."""
-    zero = np.zeros((2, 2))
-    offsets = np.array([0, int(duration_s * NS)])
-    return Plan(LIMITS.joints, start_ns, offsets, np.array([start, end]), zero, zero)
 
 
 def any_motion(rng: np.random.Generator) -> Plan:
