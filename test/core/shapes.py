@@ -1,4 +1,4 @@
-"""A tip on two links that turn in a plane, a wall, a post: a shape whose distances are known exactly."""
+"""Shapes whose distances are known exactly: two links between a wall and a post, two carts on a rail."""
 
 from __future__ import annotations
 
@@ -46,7 +46,28 @@ def straight(start: np.ndarray, end: np.ndarray, start_ns: int = T0, duration_s:
     return Plan(LIMITS.joints, start_ns, offsets, np.array([start, end]), zero, zero)
 
 
-def seen(motion: Motion, start_ns: int, count: int) -> np.ndarray:
-    """Distances at `count` instants from `start_ns` to rest, shape (count, 2) [m]."""
-    times = instants(start_ns, motion.end_ns, count)
-    return SHAPE.distances(np.array([motion.at(int(t)).position for t in times]))
+class Carts:
+    """Two carts on one rail, the front one ahead of the back one by the second joint less the first."""
+
+    names = ("back and front",)
+    stop = np.array([0.05])
+    slow = np.array([0.2])
+    reach = np.ones((1, 2))
+
+    def distances(self, poses: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray:
+        return poses[:, 1:] - poses[:, :1]
+
+
+CARTS = Limits(names(2), [-3.0, -3.0], [3.0, 3.0], [2.0, 2.0], [4.0, 40.0], [60.0, 1500.0])
+"""The front cart brakes harder than the back one, which runs into it if each brakes as hard as it can [m]."""
+
+
+def ride(gap: float, far: float = 1.5) -> Plan:
+    """Both carts go `far` and keep their gap [m]; at most 1.9 m/s, 3.9 m/s^2 and 40 m/s^3."""
+    start = np.array([-1.0, gap - 1.0])
+    return straight(start, start + far)
+
+
+def poses_of(motion: Motion, start_ns: int, count: int) -> np.ndarray:
+    """Positions at `count` instants from `start_ns` to rest, shape (count, 2)."""
+    return np.array([motion.at(int(t)).position for t in instants(start_ns, motion.end_ns, count)])
