@@ -35,6 +35,7 @@ TESTS = {
     "faults": ["test_rules.py", "../test_safety.py"],
     "gate": ["test_gate_edges.py", "test_gate*.py", "test_supervisor*.py"],
     "supervisor": ["test_supervisor_edges.py", "test_rules.py", "test_watch*.py", "test_supervisor*.py"],
+    "arming": ["test_supervisor_edges.py", "test_rules.py", "test_supervisor*.py"],
     "watch": ["test_watch_edges.py", "test_watch*.py", "test_rules.py", "test_supervisor*.py"],
     "speed": ["test_speed_edges.py", "test_speed*.py", "test_supervisor*.py"],
     "stop": ["test_stop_edges.py", "test_stop*.py", "test_gate*.py", "test_supervisor*.py"],
