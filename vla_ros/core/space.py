@@ -26,7 +26,7 @@ RESOLUTION = 5e-4
 MOST = 200
 """So many poses of one plan are looked at; a plan that needs more is refused. It bounds the time of a judgement."""
 MOST_OF_A_BRAKE = 40
-"""So many poses of a brake are looked at, all at once: the emergency stop waits for it. Twice what most need."""
+"""So many poses of a brake are looked at, all at once: an emergency waits for it. The SO-101 needs 7 to 10."""
 AT_ONCE = 8
 """So many poses are looked at before others have their turn; about 0.4 ms for an arm of seven links."""
 COARSE = 3
