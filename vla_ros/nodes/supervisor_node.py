@@ -33,6 +33,7 @@ from vla_ros.nodes.convert import (
     plan_from_message,
     plan_to_message,
     to_ns,
+    to_time,
 )
 from vla_ros.nodes.looking import Looking, space_of
 from vla_ros.nodes.output import CARRIES_ON, KINDS, POSITIONS, TRAJECTORY, Output
@@ -48,6 +49,8 @@ LEVELS = {
     Mode.STOPPED: DiagnosticStatus.WARN,
     Mode.ESTOPPED: DiagnosticStatus.ERROR,
 }
+STILL_S = 0.5
+"""Simulated time that does not advance for so long of real time stops the arm [s]."""
 NOTHING_SAID = object()
 
 
@@ -105,7 +108,7 @@ class SupervisorNode(Loop):
         self.period_ns = round(NS / params.rate_hz)
         self._looking = Looking(self._core.space)
         self._late: deque[int] = deque(maxlen=2_000_000)
-        self._ticks = 0
+        self._ticks = self._sent_ns = 0
         self._shown: tuple[Mode, str] | None = None
         self._in_force: object = NOTHING_SAID
         self._speed = 1.0
@@ -144,6 +147,9 @@ class SupervisorNode(Loop):
 
     def _send_command(self) -> None:
         now = self._time.now_ns()
+        if now == self._sent_ns:
+            return  # simulated time stands still, and with it the arm
+        self._sent_ns = now
         command = self._core.tick(now)
         if command is not None:
             self._output.tell(command, self._core.motions)
@@ -219,6 +225,8 @@ class SupervisorNode(Loop):
         core = self._core
         core.watch.publishers(self._node.count_publishers(self._params.command_topic) - 1)
         core.watch.clock(self._time.drift_ns())
+        if self._time.still_s() > STILL_S:
+            core.stop(self._time.now_ns(), f"simulated time stands still: {topics.CLOCK} does not advance")
 
     def _say_speed(self) -> None:
         core = self._core
@@ -256,7 +264,7 @@ class SupervisorNode(Loop):
         )
         self._state_pub.publish(status)
         array = DiagnosticArray(status=[status])
-        array.header.stamp = self._node.get_clock().now().to_msg()
+        array.header.stamp = to_time(self._time.now_ns())
         self._diagnostics_pub.publish(array)
 
     def may_end(self) -> bool:
