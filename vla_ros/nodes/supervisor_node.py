@@ -147,11 +147,9 @@ class SupervisorNode(Loop):
 
     def _send_command(self) -> None:
         now = self._time.now_ns()
-        if now == self._sent_ns:
-            return  # simulated time stands still, and with it the arm
-        self._sent_ns = now
         command = self._core.tick(now)
-        if command is not None:
+        if command is not None and now != self._sent_ns:  # or simulated time stands still, and with it the arm
+            self._sent_ns = now
             self._output.tell(command, self._core.motions)
             self._copy_pub.publish(
                 joint_state_to_message(now, self._robot.joints, command.state.position, command.state.velocity)
