@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 import traceback
-from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from vla_ros.core.records import NS
 from vla_ros.core.space import Passage
 from vla_ros.core.speed import LEAST
 from vla_ros.core.supervisor import Supervisor, SupervisorConfig
+from vla_ros.lateness import Lateness
 from vla_ros.nodes import topics
 from vla_ros.nodes.convert import (
     capture_of,
@@ -107,7 +106,7 @@ class SupervisorNode(Loop):
         self._core = Supervisor(robot.limits, config, space_of(robot))
         self.period_ns = round(NS / params.rate_hz)
         self._looking = Looking(self._core.space)
-        self._late: deque[int] = deque(maxlen=2_000_000)
+        self._late = Lateness()
         self._ticks = self._sent_ns = 0
         self._shown: tuple[Mode, str] | None = None
         self._in_force: object = NOTHING_SAID
@@ -133,7 +132,7 @@ class SupervisorNode(Loop):
 
     def step(self, late_ns: int) -> None:
         """One command, then the input that came meanwhile."""
-        self._late.append(late_ns)
+        self._late.add(late_ns)
         self._ticks += 1
         enough_ns = time.perf_counter_ns() + self.period_ns * 6 // 10  # the rest is for what has begun by then
         self._send_command()
@@ -245,7 +244,7 @@ class SupervisorNode(Loop):
             "accepted": core.accepted,
             **{f"refused.{k}": v for k, v in core.refused.items()},
             **{f"fault.{k}": v for k, v in core.faulted.items()},
-            "late_ms": f"{max(itertools.islice(reversed(self._late), LATEST), default=0) / 1e6:.2f}",
+            "late_ms": f"{self._late.newest(LATEST).max(initial=0) / 1e6:.2f}",
         }
         values = [KeyValue(key=k, value=str(v)) for k, v in counters.items()]
         status = DiagnosticStatus(
@@ -279,7 +278,7 @@ class SupervisorNode(Loop):
             return
         folder = Path(self._params.log_dir)
         core = self._core
-        np.savez_compressed(folder / "loop.npz", late_ns=np.array(self._late), period_ns=self.period_ns)
+        np.savez_compressed(folder / "loop.npz", late_ns=self._late.newest(), period_ns=self.period_ns)
         summary = {
             "rate_hz": self._params.rate_hz,
             "scheduling": self._scheduling,
