@@ -34,6 +34,11 @@ ARGUMENTS = {
         "The checkpoint of a learned policy: a name in config/checkpoints, or a path.",
         None,
     ),
+    "use_sim_time": (
+        "false",
+        "Whether time is a simulator's /clock (Gazebo, Isaac Sim); with source:=none.",
+        ["true", "false"],
+    ),
     "params": (str(CONFIG / "vla.yaml"), "The parameter file of all nodes: rates, ages, topics.", None),
 }
 
@@ -56,6 +61,9 @@ def text(name: str) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=str)
 
 
+SIMULATED = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
+
+
 def generate_launch_description() -> LaunchDescription:
     """Every argument, then every node; the simulation only if it is the source."""
     simulated = IfCondition(PythonExpression(["'", LaunchConfiguration("source"), "' == 'mujoco'"]))
@@ -72,7 +80,7 @@ def generate_launch_description() -> LaunchDescription:
                     name=executable.removesuffix("_node"),
                     output="screen",
                     ros_arguments=["--enclave", ENCLAVES.get(executable, f"/{executable.removesuffix('_node')}")],
-                    parameters=[LaunchConfiguration("params"), {name: text(name) for name in names}],
+                    parameters=[LaunchConfiguration("params"), {name: text(name) for name in names}, SIMULATED],
                     condition=simulated if executable == "sim_node" else None,
                 )
                 for executable, names in NODES.items()

@@ -10,12 +10,12 @@ import os
 import signal
 import sys
 import time
-from collections import deque
 from types import FrameType
 
 import numpy as np
 
 from vla_ros.core.records import NS
+from vla_ros.lateness import Lateness
 
 
 def main() -> None:
@@ -33,16 +33,16 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     period = round(NS / rate_hz)
-    late: deque[int] = deque(maxlen=2_000_000)
+    late = Lateness()
     deadline = time.monotonic_ns() + period
     while not ended:
         wait = deadline - time.monotonic_ns()
         if wait > 0:
             time.sleep(wait / NS)
         behind = time.monotonic_ns() - deadline
-        late.append(behind)
+        late.add(behind)
         deadline += period * max(1, 1 + behind // period)
-    np.savez_compressed(file, late_ns=np.array(late), period_ns=period)
+    np.savez_compressed(file, late_ns=late.newest(), period_ns=period)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pytest
 from core.draw import SEED, T0, arm_limits, planned
 from hypothesis import given, settings
 
-from vla_ros.core.judge import GAP_NS, divided_differences, judge
+from vla_ros.core.judge import GAP_NS, Judge, divided_differences, judge
 from vla_ros.core.records import NS
 
 LIMITS = arm_limits(2)
@@ -69,3 +69,18 @@ def test_divided_differences_of_a_polynomial_are_its_derivatives():
     assert velocity == pytest.approx(np.diff(cubic, axis=0) / np.diff(t)[:, None])
     assert jerk == pytest.approx(np.tile([12.0, 0.0], (3, 1)), abs=1e-9)
     assert acceleration[:, 1] == pytest.approx(2.0)
+
+
+@settings(max_examples=60)
+@given(seed=SEED)
+def test_a_stream_judged_in_parts_is_judged_as_a_whole(seed: int):
+    rng = np.random.default_rng(seed)
+    steps = rng.choice([2_000_000, 5_000_000, 3 * GAP_NS], size=60, p=[0.6, 0.3, 0.1])
+    times, told = T0 + np.cumsum(steps), np.cumsum(rng.normal(scale=1e-3, size=(60, 2)), axis=0)
+    parts = Judge(LIMITS)
+    cuts = np.sort(rng.integers(0, 61, size=6))
+    for stamps_ns, positions in zip(np.split(times, cuts), np.split(told, cuts), strict=True):
+        parts.add(stamps_ns, positions)
+    found, whole = parts.judgement(), judge(times, told, LIMITS)
+    assert found.peak_ratio == pytest.approx(whole.peak_ratio, rel=1e-6)
+    assert (found.samples, found.silences, found.violations) == (whole.samples, whole.silences, whole.violations)

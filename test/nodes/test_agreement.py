@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vla_ros.nodes.observer_node import ObserverNode
+from vla_ros.nodes.agreement import UNDER_WAY, Agreement
 
 COPIES = np.cumsum(np.random.default_rng(1).normal(size=(400, 3)), axis=0)
 COPIES[:50] = COPIES[50]
@@ -26,4 +26,20 @@ CASES = {
 
 @pytest.mark.parametrize(("copies", "told", "agree"), CASES.values(), ids=CASES.keys())
 def test_agreement(copies: np.ndarray, told: np.ndarray, agree: bool):
-    assert ObserverNode._agree(copies, told) is agree
+    whole = Agreement(3)
+    whole.add(copies, told)
+    assert whole.holds() is agree
+
+
+@pytest.mark.parametrize("changed", [None, 100, UNDER_WAY + 100])
+def test_agreement_in_parts_of_which_one_topic_runs_behind(changed: int | None):
+    copies = np.random.default_rng(2).normal(size=(UNDER_WAY + 2000, 3))
+    told = copies.copy()
+    if changed is not None:
+        told[changed] += 1e-12
+    parts = Agreement(3)
+    parts.add(copies[:50], told[: UNDER_WAY + 40])
+    parts.add(copies[50:1000], told[UNDER_WAY + 40 : UNDER_WAY + 900])
+    parts.add(copies[1000:], told[UNDER_WAY + 900 :])
+    assert parts.holds() is (changed is None)
+    assert (parts.copies, parts.told) == (len(copies), len(told))

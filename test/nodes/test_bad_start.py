@@ -20,7 +20,6 @@ CASES = {
     "unknown task": ("sim_node", "task:=pick_plaice", 'did you mean "pick_place"?'),
     "unknown policy": ("policy_node", "policy:=lerned", 'did you mean "learned"?'),
     "no checkpoint": ("policy_node", "checkpoint:=nowhere.safetensors", "nowhere.safetensors"),
-    "simulated time": ("supervisor_node", "use_sim_time:=true", "use_sim_time is not supported yet"),
 }
 
 

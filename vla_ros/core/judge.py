@@ -62,28 +62,56 @@ def divided_differences(stamps_ns: npt.NDArray[np.int64], positions: Array) -> l
     return found
 
 
-def judge(stamps_ns: npt.NDArray[np.int64], positions: Array, limits: Limits) -> Judgement:
-    """Judge a stream of commands, split where it pauses.
+class Judge:
+    """Judges a stream as it comes; keeps no more of it than the next part needs, and says what `judge` says of all."""
 
-    Args:
-        stamps_ns: Strictly increasing, shape (n,) [ns].
-        positions: In the order of `limits.joints`, shape (n, J) [rad].
-        limits: What no command may exceed.
-    """
-    violations = dict.fromkeys(QUANTITIES, 0)
-    peaks = dict.fromkeys(QUANTITIES, 0.0)
-    middle, half = (limits.lower + limits.upper) / 2, (limits.upper - limits.lower) / 2
-    bounds = (limits.velocity, limits.acceleration, limits.jerk)
-    cuts = np.flatnonzero(np.diff(stamps_ns) > GAP_NS) + 1
-    for stamps, part in zip(np.split(stamps_ns, cuts), np.split(positions, cuts), strict=True):
-        if not len(stamps):
-            continue
-        rows = [(part - middle, np.full(part.shape, ULP), half)]
-        rows += [(v, n, b) for (v, n), b in zip(divided_differences(stamps, part), bounds, strict=True)]
-        for name, (values, noise, bound) in zip(QUANTITIES, rows, strict=True):
+    def __init__(self, limits: Limits) -> None:
+        """Nothing heard, nothing violated; `limits` is what no command may exceed."""
+        middle, half = (limits.lower + limits.upper) / 2, (limits.upper - limits.lower) / 2
+        self._middle, self._bounds = middle, (half, limits.velocity, limits.acceleration, limits.jerk)
+        self._stamps = np.zeros(0, dtype=np.int64)
+        self._positions = np.zeros((0, len(limits.joints)))
+        self._samples = self._silences = 0
+        self._violations = dict.fromkeys(QUANTITIES, 0)
+        self._peaks = dict.fromkeys(QUANTITIES, 0.0)
+
+    def add(self, stamps_ns: npt.NDArray[np.int64], positions: Array) -> None:
+        """Judge what follows what came before.
+
+        Args:
+            stamps_ns: Strictly increasing, shape (n,) [ns].
+            positions: In the order of `limits.joints`, shape (n, J) [rad].
+        """
+        known = len(self._stamps)
+        stamps = np.concatenate([self._stamps, stamps_ns])
+        rows = np.concatenate([self._positions, positions])
+        cuts = np.flatnonzero(np.diff(stamps) > GAP_NS) + 1
+        begins = [0, *cuts.tolist()]
+        for begin, end in zip(begins, [*begins[1:], len(stamps)], strict=True):
+            if end > max(begin, known):
+                self._judge(stamps[begin:end], rows[begin:end], max(0, known - begin))
+        self._samples += len(stamps_ns)
+        self._silences += int((cuts >= known).sum())
+        self._stamps, self._positions = stamps[-3:], rows[-3:]
+
+    def _judge(self, stamps: npt.NDArray[np.int64], positions: Array, known: int) -> None:
+        """Judge a stream without a pause, of which the first `known` samples were judged before."""
+        found = [(positions - self._middle, np.full(positions.shape, ULP)), *divided_differences(stamps, positions)]
+        for order, (name, bound) in enumerate(zip(QUANTITIES, self._bounds, strict=True)):
+            values, noise = (part[max(0, known - order) :] for part in found[order])
             if not len(values):
                 continue
             inside = np.abs(values) <= bound * (1.0 + RELATIVE) + noise
-            violations[name] += int(np.count_nonzero(~inside.all(axis=1)))
-            peaks[name] = max(peaks[name], float(np.max((np.abs(values) - noise) / bound)))
-    return Judgement(len(stamps_ns), len(cuts), violations, peaks)
+            self._violations[name] += int(np.count_nonzero(~inside.all(axis=1)))
+            self._peaks[name] = max(self._peaks[name], float(np.max((np.abs(values) - noise) / bound)))
+
+    def judgement(self) -> Judgement:
+        """What was found so far."""
+        return Judgement(self._samples, self._silences, dict(self._violations), dict(self._peaks))
+
+
+def judge(stamps_ns: npt.NDArray[np.int64], positions: Array, limits: Limits) -> Judgement:
+    """Judge a whole stream of commands, split where it pauses; arguments as of `Judge`."""
+    whole = Judge(limits)
+    whole.add(stamps_ns, positions)
+    return whole.judgement()

@@ -1,7 +1,7 @@
 """Watches the robot's command topic from outside and judges it: no part in control.
 
 It takes every command from the robot's topic and every stamped copy, checks that both say the same, and
-at the end differentiates the copies by their stamps.
+differentiates the copies by their stamps. All are judged; the newest are kept, to be drawn.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import time
 from array import array
-from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from rclpy.node import Node
 from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Float64MultiArray
@@ -21,13 +22,18 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot
 from vla_ros.core.errors import RecordError
-from vla_ros.core.judge import QUANTITIES, judge
+from vla_ros.core.judge import QUANTITIES, Judge
 from vla_ros.core.plan import Plan
+from vla_ros.core.records import Array
 from vla_ros.nodes import topics
+from vla_ros.nodes.agreement import Agreement
 from vla_ros.nodes.convert import capture_of, plan_from_message, to_ns
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, take
 from vla_ros.nodes.run import main as run
+
+PART, KEPT = 30_000, 10
+"""So many commands are judged at a time (a minute at 500 Hz), and so many of these parts are kept."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,15 @@ class ObserverNode(Loop):
         self._copy_sub = node.create_subscription(JointStateMessage, topics.COMMAND, ignored, topics.STREAM)
         self._plan_sub = node.create_subscription(JointTrajectory, topics.IN_FORCE, ignored, topics.STREAM_LATCHED)
         self._chunk_sub = node.create_subscription(JointTrajectory, topics.CHUNK, ignored, topics.RELIABLE)
+        self._judge, self._agreement = Judge(self._limits), Agreement(len(self._limits.joints))
         self._told, self._copies, self._stamps = array("d"), array("d"), array("q")
-        self._plans: list[tuple[Plan, int]] = []
+        self._kept: deque[tuple[npt.NDArray[np.int64], Array]] = deque(maxlen=KEPT)
+        self._increasing = True
+        self._captures, self._first = array("q"), array("q")
+        self._starts = array("q")
+        self._waiting: deque[tuple[int, int]] = deque()
+        self._newest: Plan | None = None
+        self._worst = np.zeros(3)
         self._chunks = self._malformed_plans = self._malformed_commands = 0
 
     def step(self, late_ns: int) -> None:
@@ -85,6 +98,8 @@ class ObserverNode(Loop):
             if message.points:
                 self._keep(message)
         self._chunks += sum(1 for _ in take(self._chunk_sub))
+        if len(self._stamps) >= PART:
+            self._settle()
 
     def _keep(self, message: JointTrajectory) -> None:
         try:
@@ -92,79 +107,66 @@ class ObserverNode(Loop):
         except RecordError:
             self._malformed_plans += 1
             return
-        self._plans.append((plan, capture_of(message) or 0))
+        capture = capture_of(message) or 0
+        if self._newest is not None and capture and self._newest.start_ns <= plan.start_ns:
+            steps = zip(self._newest.at(plan.start_ns), plan.at(plan.start_ns), strict=True)
+            self._worst = np.maximum(self._worst, [np.abs(b - a).max() for b, a in steps])
+        self._newest = plan
+        self._starts.append(plan.start_ns)
+        if capture:
+            self._waiting.append((plan.start_ns, capture))
+
+    def _settle(self) -> None:
+        """Judge what came since the last time, and let go of all but the newest."""
+        joints = len(self._limits.joints)
+        stamps, copies = np.array(self._stamps), np.array(self._copies).reshape(-1, joints)
+        before = self._kept[-1][0][-1:] if self._kept else stamps[:0]
+        self._increasing &= bool((np.diff(np.concatenate([before, stamps])) > 0).all())
+        self._judge.add(stamps, copies)
+        self._agreement.add(copies, np.array(self._told).reshape(-1, joints))
+        self._influence(stamps)
+        if len(stamps):
+            self._kept.append((stamps, copies))
+        self._told, self._copies, self._stamps = array("d"), array("d"), array("q")
+
+    def _influence(self, stamps: npt.NDArray[np.int64]) -> None:
+        """Note for each permitted plan how long it was from capture to the first command it influenced [ns]."""
+        while self._waiting and len(stamps) and self._waiting[0][0] <= stamps[-1]:
+            start, capture = self._waiting.popleft()
+            self._captures.append(capture)
+            self._first.append(int(stamps[np.searchsorted(stamps, start)]) - capture)
 
     def close(self) -> None:
-        """Judge, and write the log, once what is still under way has come."""
+        """Judge the rest, and write the log, once what is still under way has come."""
         time.sleep(0.3)
         self.step(0)
-        folder, joints = Path(self._params.log_dir), len(self._limits.joints)
-        stamps = np.array(self._stamps)
-        copies, told = np.array(self._copies).reshape(-1, joints), np.array(self._told).reshape(-1, joints)
-        captures, first = self._latencies(stamps)
+        self._settle()
+        folder = Path(self._params.log_dir)
+        none = (np.zeros(0, dtype=np.int64), np.zeros((0, len(self._limits.joints))))
+        stamps, copies = (np.concatenate(part) for part in zip(*(self._kept or [none]), strict=True))
         np.savez_compressed(
             folder / "commands.npz",
             stamps_ns=stamps,
             positions=copies,
-            handovers_ns=np.array([p.start_ns for p, _ in self._plans], dtype=np.int64),
-            captures_ns=captures,
-            capture_to_command_ns=first,
+            handovers_ns=np.array(self._starts),
+            captures_ns=np.array(self._captures),
+            capture_to_command_ns=np.array(self._first),
         )
-        increasing = bool((np.diff(stamps) > 0).all())
-        judgement = judge(stamps, copies, self._limits)
+        judgement = self._judge.judgement()
         summary = {
             "samples": judgement.samples,
             "silences": judgement.silences,
             "violations": judgement.violations,
             "peak_ratio": judgement.peak_ratio,
-            "topics_agree": self._agree(copies, told) and increasing and not self._malformed_commands,
+            "topics_agree": self._agreement.holds() and self._increasing and not self._malformed_commands,
             "malformed_commands": self._malformed_commands,
-            "lost": abs(len(copies) - len(told)),
-            "handover_jump": dict(zip(QUANTITIES, self._jumps(), strict=False)),
-            "plans": len(self._plans),
+            "lost": abs(self._agreement.copies - self._agreement.told),
+            "handover_jump": dict(zip(QUANTITIES, self._worst.tolist(), strict=False)),
+            "plans": len(self._starts),
             "chunks": self._chunks,
             "malformed_plans": self._malformed_plans,
         }
         (folder / "observer.json").write_text(json.dumps(summary, indent=1))
-
-    @staticmethod
-    def _agree(copies: np.ndarray, told: np.ndarray) -> bool:
-        """Whether whatever the robot was told is among the copies, in the same order. Silence agrees with silence.
-
-        Discovery may make one topic audible before the other, the end may cut one short, and a robot's topic keeps
-        no more than a robot needs, so a busy machine may lose some: those are counted as lost, not held against it.
-        """
-        if not len(copies) and not len(told):
-            return True
-        places: dict[bytes, list[int]] = {}
-        for k, row in enumerate(copies):
-            places.setdefault(row.tobytes(), []).append(k)
-        k, strays, waiting = 0, 0, 0
-        for row in told:
-            known = places.get(row.tobytes(), [])
-            at = bisect_left(known, k)
-            if at < len(known):
-                k, strays, waiting = known[at], strays + (waiting if k else 0), 0
-            else:
-                waiting += 1
-        return k > 0 and strays == 0
-
-    def _jumps(self) -> list[float]:
-        """Largest step of p, v, a between a plan and the one before it, where it takes over."""
-        worst = np.zeros(3)
-        for (before, _), (after, capture) in zip(self._plans, self._plans[1:], strict=False):
-            if capture and before.start_ns <= after.start_ns:
-                steps = zip(before.at(after.start_ns), after.at(after.start_ns), strict=True)
-                worst = np.maximum(worst, [np.abs(b - a).max() for b, a in steps])
-        return [float(w) for w in worst]
-
-    def _latencies(self, stamps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Capture time of each permitted plan, and how long until the first command it influenced [ns]."""
-        rows = [(p.start_ns, c) for p, c in self._plans if c]
-        captures = np.array([c for _, c in rows], dtype=np.int64)
-        first = np.searchsorted(stamps, [s for s, _ in rows]) if rows else np.zeros(0, dtype=np.int64)
-        known = first < len(stamps)
-        return captures[known], stamps[first[known]] - captures[known]
 
 
 def main() -> None:

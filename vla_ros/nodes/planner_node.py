@@ -18,7 +18,7 @@ from vla_ros.core.plan import Plan
 from vla_ros.core.planner import Planner, PlannerConfig
 from vla_ros.core.records import NS, Chunk, Refusal
 from vla_ros.nodes import topics
-from vla_ros.nodes.convert import chunk_from_message, plan_from_message, plan_to_message
+from vla_ros.nodes.convert import chunk_from_message, plan_from_message, plan_to_message, to_time
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, newest, take
 from vla_ros.nodes.run import main as run
@@ -148,7 +148,7 @@ class PlannerNode(Loop):
             values=values,
         )
         array = DiagnosticArray(status=[status])
-        array.header.stamp = self._node.get_clock().now().to_msg()
+        array.header.stamp = to_time(self._time.now_ns())
         self._diagnostics_pub.publish(array)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from vla_ros.core.errors import RecordError
 from vla_ros.core.observe import ObserveConfig, Observer
 from vla_ros.core.records import NS, Array, Observation, Refusal
 from vla_ros.nodes import topics
-from vla_ros.nodes.convert import chunk_to_message, image_from_message, joint_state_from_message, to_ns
+from vla_ros.nodes.convert import chunk_to_message, image_from_message, joint_state_from_message, to_ns, to_time
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, newest, take
 from vla_ros.nodes.run import main as run
@@ -197,7 +197,7 @@ class PolicyNode(Loop):
         values = [KeyValue(key=k, value=str(v)) for k, v in sorted(self._counts.items())]
         status = DiagnosticStatus(level=level, name="vla_ros: policy", message=text, values=values)
         array = DiagnosticArray(status=[status])
-        array.header.stamp = self._node.get_clock().now().to_msg()
+        array.header.stamp = to_time(self._time.now_ns())
         self._diagnostics_pub.publish(array)
 
     def close(self) -> None:

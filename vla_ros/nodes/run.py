@@ -22,10 +22,15 @@ from rclpy.node import Node
 from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
+from rosgraph_msgs.msg import Clock
 
-from vla_ros.core.errors import ConfigError, VlaError
+from vla_ros.core.errors import VlaError
 from vla_ros.core.records import NS
+from vla_ros.nodes import topics
 from vla_ros.nodes.middleware import without_shared_memory
+
+LEAP_NS, FASTEST = NS, 50
+"""`/clock` may run so many times as fast as real time, and a second more; what leaps farther was set."""
 
 
 class Loop:
@@ -75,23 +80,47 @@ def serve(service: Service) -> None:
 
 
 class RosTime:
-    """ROS time that cannot jump: the system clock read once, carried on by the monotonic clock."""
+    """ROS time that cannot jump: the system clock read once and carried on by the monotonic one, or a simulator's.
+
+    With the parameter `use_sim_time` it is the newest of `/clock` and never steps back. A simulator that pauses makes
+    it stand still. What `/clock` does besides running on is kept, for the supervisor to judge.
+    """
 
     def __init__(self, node: Node) -> None:
-        """Refuse simulated time, which this clock would not follow."""
-        if node.get_parameter("use_sim_time").value:
-            raise ConfigError(
-                "use_sim_time is not supported yet; let the simulator stamp with system time and run at real time."
-            )
+        """Read the clock once, or listen to the simulator's."""
         self._offset = time.time_ns() - time.monotonic_ns()
+        self._clock: Subscription | None = None
+        self._simulated_ns = self._set_by_ns = 0
+        self._advanced_ns = time.monotonic_ns()
+        if node.get_parameter("use_sim_time").value:
+            ignored = lambda _message: None  # noqa: E731 - messages are taken, not called back
+            self._clock = node.create_subscription(Clock, topics.CLOCK, ignored, topics.NEWEST)
 
     def now_ns(self) -> int:
-        """Now [ns]."""
-        return time.monotonic_ns() + self._offset
+        """Now [ns]; 0 until a simulator's clock is heard."""
+        if self._clock is None:
+            return time.monotonic_ns() + self._offset
+        message = newest(self._clock)
+        if message is not None:
+            self._hear(message.clock.sec * NS + message.clock.nanosec, time.monotonic_ns())
+        return self._simulated_ns
+
+    def _hear(self, simulated_ns: int, heard_ns: int) -> None:
+        step, real = simulated_ns - self._simulated_ns, heard_ns - self._advanced_ns
+        if self._simulated_ns and not 0 <= step <= LEAP_NS + FASTEST * real:
+            self._set_by_ns = max(self._set_by_ns, abs(step))
+        if step > 0:
+            self._simulated_ns, self._advanced_ns = simulated_ns, heard_ns
 
     def drift_ns(self) -> int:
-        """How far the system clock has jumped away since the start [ns]."""
-        return time.time_ns() - self.now_ns()
+        """How far the clock was set since the start: the system's against the monotonic one, or `/clock` leapt [ns]."""
+        if self._clock is None:
+            return time.time_ns() - self.now_ns()
+        return self._set_by_ns
+
+    def still_s(self) -> float:
+        """For how long a simulator's clock has not advanced, in real time [s]; 0 without one."""
+        return 0.0 if self._clock is None else (time.monotonic_ns() - self._advanced_ns) / NS
 
 
 CARRIERS = 10

@@ -37,6 +37,8 @@ from vla_ros.nodes.run import Loop, RosTime, set_realtime, take
 from vla_ros.nodes.run import main as run
 from vla_ros.nodes.telling import Telling
 
+STILL_S = 0.5
+"""Simulated time that does not advance for so long of real time stops the arm [s]."""
 NOTHING_SAID = object()
 
 
@@ -93,7 +95,7 @@ class SupervisorNode(Loop):
         self._core = Supervisor(robot.limits, config, space_of(robot))
         self.period_ns = round(NS / params.rate_hz)
         self._looking = Looking(self._core.space)
-        self._ticks = 0
+        self._ticks = self._sent_ns = 0
         self._in_force: object = NOTHING_SAID
         self._speed = 1.0
         self._messages: dict[int, JointTrajectory] = {}
@@ -101,7 +103,7 @@ class SupervisorNode(Loop):
         self._output = Output(node, params.output, params.command_topic, robot.joints)
         self._copy_pub = node.create_publisher(JointStateMessage, topics.COMMAND, topics.STREAM)
         self._plan_pub = node.create_publisher(JointTrajectory, topics.IN_FORCE, topics.LATCHED)
-        self._telling = Telling(node, self._core, robot.name)
+        self._telling = Telling(node, self._core, self._time, robot.name)
         ignored = lambda _message: None  # noqa: E731 - messages are taken, not called back
         self._joints_sub = node.create_subscription(JointStateMessage, topics.JOINT_STATES, ignored, topics.SENSOR)
         self._plan_sub = node.create_subscription(JointTrajectory, topics.PLAN, ignored, topics.RELIABLE)
@@ -116,7 +118,7 @@ class SupervisorNode(Loop):
 
     def step(self, late_ns: int) -> None:
         """One command, then the input that came meanwhile."""
-        self._telling.late.append(late_ns)
+        self._telling.late.add(late_ns)
         self._ticks += 1
         enough_ns = time.perf_counter_ns() + self.period_ns * 6 // 10  # the rest is for what has begun by then
         self._send_command()
@@ -131,7 +133,8 @@ class SupervisorNode(Loop):
     def _send_command(self) -> None:
         now = self._time.now_ns()
         command = self._core.tick(now)
-        if command is not None:
+        if command is not None and now != self._sent_ns:  # or simulated time stands still, and with it the arm
+            self._sent_ns = now
             self._output.tell(command, self._core.motions)
             self._copy_pub.publish(
                 joint_state_to_message(now, self._robot.joints, command.state.position, command.state.velocity)
@@ -205,6 +208,8 @@ class SupervisorNode(Loop):
         core = self._core
         core.watch.publishers(self._node.count_publishers(self._params.command_topic) - 1)
         core.watch.clock(self._time.drift_ns())
+        if self._time.still_s() > STILL_S:
+            core.stop(self._time.now_ns(), f"simulated time stands still: {topics.CLOCK} does not advance")
 
     def _say_speed(self) -> None:
         core = self._core
@@ -215,7 +220,7 @@ class SupervisorNode(Loop):
 
     def _report(self) -> None:
         self._say_speed()
-        self._telling.say(self._speed, self._time.drift_ns())
+        self._telling.say(self._speed)
 
     def may_end(self) -> bool:
         """Bring the arm to rest along its path first."""

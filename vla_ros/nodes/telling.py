@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,10 @@ from rclpy.node import Node
 from vla_ros.core.modes import Mode
 from vla_ros.core.records import NS
 from vla_ros.core.supervisor import Supervisor
+from vla_ros.lateness import Lateness
 from vla_ros.nodes import topics
+from vla_ros.nodes.convert import to_time
+from vla_ros.nodes.run import RosTime
 
 LATEST = 100
 """So many of the newest wake-ups back the greatest lateness is said."""
@@ -28,11 +29,11 @@ LEVELS = {
 class Telling:
     """Publishes state and diagnostics of one supervisor, and keeps how late its loop was."""
 
-    def __init__(self, node: Node, core: Supervisor, robot: str) -> None:
+    def __init__(self, node: Node, core: Supervisor, time: RosTime, robot: str) -> None:
         """Advertise; `robot` is the name of the robot."""
-        self._node, self._core, self._robot = node, core, robot
+        self._core, self._time, self._robot = core, time, robot
         self._shown: tuple[Mode, str] | None = None
-        self.late: deque[int] = deque(maxlen=2_000_000)
+        self.late = Lateness()
         """How late the loop woke up, each time [ns]."""
         self._state_pub = node.create_publisher(DiagnosticStatus, topics.STATE, topics.LATCHED)
         self._diagnostics_pub = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.RELIABLE)
@@ -42,13 +43,8 @@ class Telling:
         """Whether mode or reason are others than were said last."""
         return (self._core.mode, self._core.reason) != self._shown
 
-    def say(self, speed: float, drift_ns: int) -> None:
-        """Publish state and diagnostics.
-
-        Args:
-            speed: The speed scale said last.
-            drift_ns: How far the system clock has jumped [ns].
-        """
+    def say(self, speed: float) -> None:
+        """Publish state and diagnostics; `speed` is the speed scale said last."""
         core = self._core
         self._shown = (core.mode, core.reason)
         counters: dict[str, object] = {
@@ -58,7 +54,7 @@ class Telling:
             "accepted": core.accepted,
             **{f"refused.{k}": v for k, v in core.refused.items()},
             **{f"fault.{k}": v for k, v in core.faulted.items()},
-            "late_ms": f"{max(itertools.islice(reversed(self.late), LATEST), default=0) / 1e6:.2f}",
+            "late_ms": f"{self.late.newest(LATEST).max(initial=0) / 1e6:.2f}",
         }
         values = [KeyValue(key=k, value=str(v)) for k, v in counters.items()]
         status = DiagnosticStatus(
@@ -70,18 +66,18 @@ class Telling:
                 KeyValue(key="mode", value=core.mode.value),
                 KeyValue(key="reason", value=core.reason),
                 *values,
-                KeyValue(key="clock_jump_s", value=f"{drift_ns / NS:.3f}"),
+                KeyValue(key="clock_jump_s", value=f"{self._time.drift_ns() / NS:.3f}"),
             ],
         )
         self._state_pub.publish(status)
         array = DiagnosticArray(status=[status])
-        array.header.stamp = self._node.get_clock().now().to_msg()
+        array.header.stamp = to_time(self._time.now_ns())
         self._diagnostics_pub.publish(array)
 
     def write(self, folder: Path, rate_hz: float, period_ns: int, scheduling: str) -> None:
         """Write `supervisor.json` and `loop.npz`."""
         core = self._core
-        np.savez_compressed(folder / "loop.npz", late_ns=np.array(self.late), period_ns=period_ns)
+        np.savez_compressed(folder / "loop.npz", late_ns=self.late.newest(), period_ns=period_ns)
         summary = {
             "rate_hz": rate_hz,
             "scheduling": scheduling,

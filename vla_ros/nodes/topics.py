@@ -29,6 +29,8 @@ SPEED_SCALE = "vla/speed_scale"
 ROBOT_COMMAND = "forward_position_controller/commands"
 ROBOT_TRAJECTORY = "joint_trajectory_controller/joint_trajectory"
 DIAGNOSTICS = "diagnostics"
+CLOCK = "/clock"
+"""rosgraph_msgs/Clock: a simulator's time, for nodes with `use_sim_time`."""
 SIM_SEED = "sim/seed"
 """std_msgs/Int64: rearrange the scene from this seed; the arm stays as it is."""
 SIM_TRUTH = "sim/truth"
@@ -37,7 +39,9 @@ SIM_TRUTH = "sim/truth"
 ARM, STOP, ESTOP, RESET = "vla/arm", "vla/stop", "vla/estop", "vla/reset"
 
 SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-IMAGE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""The newest is all that matters: pictures, a simulator's clock."""
+IMAGE = NEWEST
 RELIABLE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 STREAM = QoSProfile(depth=2000, reliability=ReliabilityPolicy.RELIABLE)
 """For whoever must see every command."""
