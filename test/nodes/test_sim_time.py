@@ -1,6 +1,8 @@
 """Simulated time: a simulator's `/clock` at any pace, paused, resumed, and set back."""
 
+import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -28,14 +30,22 @@ class Simulator:
     def __init__(self, listener: Listener) -> None:
         self.now_ns, self.pace, self._listener = LONG_AGO, 1.0, listener
         self._clock = listener.node.create_publisher(Clock, topics.CLOCK, topics.NEWEST)
-        self._real_ns = time.monotonic_ns()
-        listener.node.create_timer(0.005, self._tell)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tell)
+        self._thread.start()
 
     def _tell(self) -> None:
-        real_ns = time.monotonic_ns()
-        self.now_ns += round(self.pace * (real_ns - self._real_ns))
-        self._real_ns = real_ns
-        self._clock.publish(Clock(clock=to_time(self.now_ns)))
+        before_ns = time.monotonic_ns()
+        while not self._ended.wait(0.005):
+            real_ns = time.monotonic_ns()
+            self.now_ns += round(self.pace * (real_ns - before_ns))
+            before_ns = real_ns
+            self._clock.publish(Clock(clock=to_time(self.now_ns)))
+
+    def end(self) -> None:
+        """Fall silent."""
+        self._ended.set()
+        self._thread.join()
 
     def chunk(self, goal: Array) -> None:
         """Two seconds of a chunk that holds a goal."""
@@ -44,16 +54,19 @@ class Simulator:
 
 
 @pytest.fixture
-def simulator(processes: Processes, listener: Listener) -> Simulator:
+def simulator(processes: Processes, listener: Listener) -> Iterator[Simulator]:
     """Supervisor, planner and physics, all on simulated time at half the pace of the real one; armed."""
     made = Simulator(listener)
-    made.pace = 0.5
-    processes.start("supervisor_node", *PATIENT)
-    processes.start("planner_node", *SIMULATED)
-    processes.start("sim_node", *SIMULATED, "-p", "cameras:=false")
-    listener.arm()
-    listener.until_planner()
-    return made
+    try:
+        made.pace = 0.5
+        processes.start("supervisor_node", *PATIENT)
+        processes.start("planner_node", *SIMULATED)
+        processes.start("sim_node", *SIMULATED, "-p", "cameras:=false")
+        listener.arm()
+        listener.until_planner()
+        yield made
+    finally:
+        made.end()
 
 
 def test_the_arm_moves_pauses_and_stops_with_the_simulators_clock(simulator: Simulator, listener: Listener):
