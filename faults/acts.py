@@ -14,7 +14,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
 from vla_ros.core import Chunk, Plan
-from vla_ros.nodes import convert
+from vla_ros.nodes import convert, topics
 
 S = 1_000_000_000
 
@@ -223,6 +223,31 @@ def quiet_button(scene: Scene) -> None:
     scene.heartbeat = False
 
 
+def let_go(scene: Scene) -> None:
+    """Whoever holds the deadman releases it, and it says so."""
+    scene.held = False
+
+
+def hold(scene: Scene) -> None:
+    scene.held = True
+
+
+def quiet_hand(scene: Scene) -> None:
+    """The deadman says nothing any more."""
+    scene.held = None
+
+
+def for_a_moment(act: Act, end: Act, seconds: float) -> Act:
+    """The fault, and its end so soon after."""
+
+    def begin(scene: Scene) -> None:
+        act(scene)
+        scene.witness.wait(seconds)
+        end(scene)
+
+    return begin
+
+
 def asks(service: str) -> Act:
     return lambda scene: scene.witness.ask(service)
 
@@ -239,3 +264,13 @@ def into(*services: str) -> Act:
             scene.witness.until(lambda service=service: scene.witness.ask(service).success, service)
 
     return lead
+
+
+NO_JOINTS = joints(lambda _m: None)
+
+
+def lose_inputs(scene: Scene) -> None:
+    """From running to inactive: joint states are lost, the stop is reset."""
+    joints(lambda _m: None)(scene)
+    scene.witness.until(lambda: scene.witness.mode == "stopped", "stopped")
+    into(topics.RESET)(scene)

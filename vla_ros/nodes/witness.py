@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor, TimeoutException
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -111,9 +112,12 @@ class Listener:
         self.until(lambda: len(self.commands) > 1 and self.commands[-1].position == self.commands[-2].position, "rest")
 
     def spin_all(self) -> None:
-        """Serve what has already come."""
-        for _ in range(2000):
-            self.executor.spin_once(timeout_sec=0.0)
+        """Serve what has already come, until nothing waits."""
+        with contextlib.suppress(TimeoutException):
+            for _ in range(2000):
+                handler, _, _ = self.executor.wait_for_ready_callbacks(timeout_sec=0.0)
+                handler()
+                handler.result()
 
     def ask(self, service: str) -> Trigger.Response:
         """Call a service and wait for its answer."""
