@@ -6,7 +6,7 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from vla_ros.core.ahead import ahead
+from vla_ros.core.ahead import Trail
 from vla_ros.core.gate import Command
 from vla_ros.core.plan import Motion
 from vla_ros.core.records import NS
@@ -17,6 +17,8 @@ POSITIONS, TRAJECTORY = "positions", "trajectory"
 KINDS = {POSITIONS: Float64MultiArray, TRAJECTORY: JointTrajectory}
 CARRIES_ON = 1e3
 """Instead of `largest_step` for a controller that goes on by itself: the arm did not stop with our loop [rad]."""
+LAG_S = 0.02
+"""How far behind what is commanded a trajectory is told: two periods of a controller at 100 Hz [s]."""
 REPEAT_S = 0.1
 """How often a trajectory is sent again while nothing changes [s]."""
 
@@ -26,9 +28,10 @@ class Output:
 
     def __init__(self, node: Node, kind: str, topic: str, joints: tuple[str, ...]) -> None:
         """Advertise one of `KINDS`; `joints` (J) in the order of the robot's file."""
-        self._joints, self._flowing = joints, kind == TRAJECTORY
+        self._flowing = kind == TRAJECTORY
         self._pub = node.create_publisher(KINDS[kind], topic, topics.RELIABLE)
         self._positions = Float64MultiArray()
+        self._trail = Trail(joints, round(LAG_S * NS))
         self._told: tuple[Motion, ...] = ()
         self._again_ns = 0
 
@@ -37,6 +40,13 @@ class Output:
         if not self._flowing:
             self._positions.data = command.state.position.tolist()
             self._pub.publish(self._positions)
-        elif motions and (motions != self._told or command.stamp_ns >= self._again_ns):
-            self._told, self._again_ns = motions, command.stamp_ns + round(REPEAT_S * NS)
-            self._pub.publish(plan_to_message(ahead(motions, self._joints, command.stamp_ns)))
+            return
+        if not motions:
+            return
+        now = command.stamp_ns
+        if motions != self._told:
+            self._trail.follow(motions, now)
+        elif now < self._again_ns:
+            return
+        self._told, self._again_ns = motions, now + round(REPEAT_S * NS)
+        self._pub.publish(plan_to_message(self._trail.told(now)))
