@@ -17,6 +17,8 @@ from vla_ros.nodes import topics
 FLOW = Setup(trajectory=True)
 STOP, ESTOP = asks(topics.STOP), asks(topics.ESTOP)
 DEAD = kill("supervisor_node")
+LONG_CUT = both(lambda scene: scene.witness.wait(3.0), GOOD)
+"""The wire is good again only when the arm must have come to rest by what it knows."""
 
 
 def intrude(scene: Scene) -> None:
@@ -59,6 +61,6 @@ FAULTS = (
         SET,
         like=Setup(shifty=("supervisor_node",)),
     ),
-    flow("network: cut", wire(loss=1.0), "stopped", 0.5, "no joint state", GOOD, like=Setup(apart=True)),
+    flow("network: cut", wire(loss=1.0), "stopped", 0.5, "no joint state", LONG_CUT, like=Setup(apart=True)),
     flow("network: a tenth lost", wire(loss=0.1), **STEADY, end=GOOD, like=Setup(apart=True)),
 )

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
-from vla_ros.core.judge import Judgement, judge
+from vla_ros.core.judge import GAP_NS, Judgement, judge
 from vla_ros.core.records import NS
 from vla_ros.core.robot import Limits
 from vla_ros.nodes import topics
@@ -41,8 +41,8 @@ class Servos:
         """When a target last moved faster than `still` [rad/s]; 0 for never [ns]."""
         if len(self._stamps) < 2:
             return 0
-        step = np.abs(np.diff(self._targets, axis=0)).max(axis=1)
-        fast = np.flatnonzero(step > still * np.diff(self._stamps) / NS)
+        step, since = np.abs(np.diff(self._targets, axis=0)).max(axis=1), np.diff(self._stamps)
+        fast = np.flatnonzero((step > still * since / NS) & (since < GAP_NS))  # over a silence nothing is known
         return self._stamps[int(fast[-1]) + 1] if len(fast) else 0
 
     def judgement(self, limits: Limits) -> Judgement:

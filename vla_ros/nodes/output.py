@@ -20,7 +20,9 @@ CARRIES_ON = 1e3
 LAG_S = 0.02
 """How far behind what is commanded a trajectory is told: two periods of a controller at 100 Hz [s]."""
 REPEAT_S = 0.1
-"""How often a trajectory is sent again while nothing changes [s]."""
+"""How often a trajectory is sent again while nothing changes and the arm is not yet at rest [s].
+
+A rest is not repeated: a controller that missed the way there rests elsewhere, by what it knows, and would leap."""
 
 
 class Output:
@@ -33,7 +35,7 @@ class Output:
         self._positions = Float64MultiArray()
         self._trail = Trail(joints, round(LAG_S * NS))
         self._told: tuple[Motion, ...] = ()
-        self._again_ns = 0
+        self._again_ns = self._rest_ns = 0
 
     def tell(self, command: Command, motions: tuple[Motion, ...]) -> None:
         """Publish the command of this instant, which is on the first of the motions that are followed."""
@@ -46,7 +48,8 @@ class Output:
         now = command.stamp_ns
         if motions != self._told:
             self._trail.follow(motions, now)
-        elif now < self._again_ns:
+            self._rest_ns = motions[-1].end_ns + round(LAG_S * NS)
+        elif not self._again_ns <= now < self._rest_ns:
             return
         self._told, self._again_ns = motions, now + round(REPEAT_S * NS)
         self._pub.publish(plan_to_message(self._trail.told(now)))
