@@ -188,7 +188,7 @@ def sweep(chosen: list[Fault], keep: bool) -> list[tuple[str, bool]]:
             left -= fault.expected_s
             gone = time.monotonic() - begun
             pace = gone / max(expected - left, 1.0)
-            ahead = f", about {minutes(left * pace)} to go" if left > 0 else ""
+            ahead = f", about {minutes(left * pace)} to go" if left > 0.5 else ""
             print(f"{len(done)} of {len(chosen)} in {minutes(gone)}{ahead}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         hint = "; ./vla faults --missing --write goes on" if keep else ""

@@ -160,6 +160,8 @@ class Scene:
     def begin(self) -> None:
         """Arm and move."""
         witness = self.witness
+        if self.setup.sight:  # what it loads would keep everybody else from their processor
+            witness.until(lambda: "vla_ros: policy" in witness.diagnostics, "a policy", 40.0)
         witness.arm()
         if self.servos:
             self.servos.forget()

@@ -145,7 +145,7 @@ class Listener:
             self.until(lambda: self.mode == "stopped" or self.state.get("speed") == "1.0", "full speed")
             if self.mode == "running":
                 return
-            self.ask(topics.ARM)
+            self.until(lambda: self.ask(topics.ARM).success, "leave to arm")
             self.until(lambda: self.mode == "running", "running")
         raise AssertionError(f"the arm does not keep running; state {self.state}")
 
