@@ -248,6 +248,10 @@ def for_a_moment(act: Act, end: Act, seconds: float) -> Act:
     return begin
 
 
+def pause(seconds: float) -> Act:
+    return lambda scene: scene.witness.wait(seconds)
+
+
 def asks(service: str) -> Act:
     return lambda scene: scene.witness.ask(service)
 

@@ -6,7 +6,21 @@ import dataclasses
 import signal
 from typing import Any
 
-from acts import NO_JOINTS, asks, both, chunks, frozen, good_chunks, good_joints, kill, let_go, press, release, stall
+from acts import (
+    NO_JOINTS,
+    asks,
+    both,
+    chunks,
+    frozen,
+    good_chunks,
+    good_joints,
+    kill,
+    let_go,
+    pause,
+    press,
+    release,
+    stall,
+)
 from fault import BUTTON, OWN_REST, STEADY, Act, Fault
 from rows_world import GOOD, SET, clock, wire
 from scene import Scene, Setup
@@ -17,7 +31,9 @@ from vla_ros.nodes import topics
 FLOW = Setup(trajectory=True)
 STOP, ESTOP = asks(topics.STOP), asks(topics.ESTOP)
 DEAD = kill("supervisor_node")
-LONG_CUT = both(lambda scene: scene.witness.wait(3.0), GOOD)
+AWHILE = pause(0.05)
+"""Until what was asked for is under way."""
+LONG_CUT = both(pause(3.0), GOOD)
 """The wire is good again only when the arm must have come to rest by what it knows."""
 
 
@@ -37,10 +53,10 @@ def flow(name: str, begin: Act, *how: Any, like: Setup = FLOW, **more: Any) -> F
 
 FAULTS = (
     flow("supervisor killed", DEAD, "silent", 0.1),
-    flow("supervisor killed while stopping", both(STOP, DEAD), "silent", 0.4),
-    flow("supervisor killed while braking", both(ESTOP, DEAD), "silent", 0.4),
+    flow("supervisor killed while stopping", both(STOP, AWHILE, DEAD), "silent", 0.4),
+    flow("supervisor killed while braking", both(ESTOP, AWHILE, DEAD), "silent", 0.4),
     flow("supervisor asked to end", kill("supervisor_node", signal.SIGTERM), "stopped", 0.2, "asked to end"),
-    flow("supervisor stalled for 0.5 s", stall("supervisor_node", 0.5), "stopped", 0.8, "no joint state"),
+    flow("supervisor stalled for 0.5 s", stall("supervisor_node", 0.5), "stopped", 0.8),
     flow("planner killed", kill("planner_node"), **OWN_REST),
     flow("planner and supervisor killed", both(kill("planner_node"), DEAD), "silent", 0.1),
     flow("policy silent", chunks(lambda _c: None), **OWN_REST, end=good_chunks),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import resource
 import signal
 import sys
 import tempfile
 import threading
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import rows
@@ -153,11 +156,42 @@ def attempt(fault: Fault, stalls: Stalls) -> tuple[str, bool]:
             try:
                 row, good = run(fault, Path(folder), stalls)
             except AssertionError as error:
+                print(f"{fault.name}: {error}", file=sys.stderr, flush=True)
                 row = f"| {fault.name} | | | | | | | | **NOT**: {str(error).partition(';')[0]} |"
         if good or (row.count("| |") == 0 and stalls.longest_s < STALL_S):
             break
         print(f"again ({stalls.longest_s:.2f} s): {row}", flush=True)
     return row, good
+
+
+def alone(fault: Fault) -> tuple[str, bool]:
+    """`attempt` in a process of its own: the middleware keeps things per process, the network cards for one."""
+    context = multiprocessing.get_context("fork")
+    reader, writer = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(fault, writer))
+    child.start()
+    writer.close()
+    try:
+        answer: tuple[str, bool] = reader.recv()
+    except EOFError:
+        child.join()
+        answer = f"| {fault.name} | | | | | | | | **NOT**: its process ended with {child.exitcode} |", False
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        os.kill(child.pid or 0, signal.SIGINT)
+        child.join(30.0)
+        child.kill()
+        raise
+    child.join()
+    return answer
+
+
+def _answer(fault: Fault, writer: Connection) -> None:
+    os.setpgid(0, 0)  # a terminal's Ctrl-C is for the parent, who passes it on
+    try:
+        writer.send(attempt(fault, Stalls()))
+    except KeyboardInterrupt:
+        os._exit(130)
 
 
 def choose(only: str, missing: bool) -> list[Fault]:
@@ -174,14 +208,14 @@ def minutes(seconds: float) -> str:
 
 def sweep(chosen: list[Fault], keep: bool) -> list[tuple[str, bool]]:
     """One row after another, each printed and kept as soon as it is known; Ctrl-C ends it between two of them."""
-    begun, stalls = time.monotonic(), Stalls()
+    begun = time.monotonic()
     left = sum(fault.expected_s for fault in chosen)
     expected = left
     done: list[tuple[str, bool]] = []
     try:
         print(f"{len(chosen)} faults, about {minutes(left)} on a quiet machine", file=sys.stderr, flush=True)
         for fault in chosen:
-            done.append(attempt(fault, stalls))
+            done.append(alone(fault))
             print(done[-1][0], flush=True)
             if keep:
                 table.write({fault.name: done[-1][0]}, NAMES, whole=len(done) == len(NAMES))

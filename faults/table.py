@@ -9,10 +9,9 @@ FILE = Path(__file__).resolve().parents[1] / "docs" / "faults.md"
 GOOD = "| as it must |"
 TITLE = """# What happens when something breaks
 
-Written by `./vla faults --write`, row by row; with `--only TEXT` it renews single rows, with `--missing` it runs those not yet here.
-Simulator, planner and supervisor are
-processes of their own on real ROS 2 topics; one joint swings by 0.9 rad every 3 s when the fault begins, and where
-cameras are concerned the learned policy moves the arm by what it sees.
+Written by `./vla faults --write`, row by row; `--only TEXT` renews single rows, `--missing` runs those not yet here.
+Simulator, planner and supervisor are processes of their own on real ROS 2 topics; one joint swings by 0.9 rad every 3 s
+when the fault begins, and where cameras are concerned the learned policy moves the arm by what it sees.
 
 - *Reaction* is from the fault to the end of the state it was injected in, as the supervisor says it; *rest* from the
   fault to the last command that moves. The ratios are the largest velocity, acceleration and jerk of all commands over
@@ -22,8 +21,8 @@ cameras are concerned the learned policy moves the arm by what it sees.
   times. The figures are from two shared, loaded cores. On such a machine start it under real-time priority
   (`chrt -f 5 ./vla faults --write`): else the simulator itself is stalled, and the supervisor rightly stops the arm.
 - *Cameras*: the supervisor watches both, unless the row says unwatched. *Deadman*: it must be held every 0.5 s.
-- *Trajectories*: the arm is behind a trajectory controller, which goes on by itself. Rest and ratios are the worse of what was
-  commanded and what the controller told its servos, heard about 60 times a second from arming on.
+- *Trajectories*: the arm is behind a trajectory controller, which goes on by itself. Rest and ratios are the worse of
+  what was commanded and what the controller told its servos, heard about 60 times a second from arming on.
 - *System clocks* are set for single processes (`faults/clock.c`), never the machine's own.
 - *Network*: the simulator is in one network namespace, everything else in another, and the wire between them is a
   process that loses and delays frames, and by random delays reorders them (`faults/wire.py`; `tc netem` is not in every
