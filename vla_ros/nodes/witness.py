@@ -142,6 +142,7 @@ class Listener:
         On a busy machine joint states may be late while everything starts, and the arm is stopped: armed anew.
         """
         for _ in range(5):
+            self.until(lambda: self.mode in ("running", "stopped"), "an answer to arming")
             self.until(lambda: self.mode == "stopped" or self.state.get("speed") == "1.0", "full speed")
             if self.mode == "running":
                 return
