@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from acts import NO_JOINTS, asks, both, for_a_moment, good_joints, hold, into, kill, let_go, lose_inputs, quiet_hand
+from acts import (
+    NO_JOINTS,
+    asks,
+    both,
+    for_a_moment,
+    good_joints,
+    hold,
+    into,
+    kill,
+    let_go,
+    lose_inputs,
+    pause,
+    quiet_hand,
+)
 from fault import Fault
 from scene import Setup
 
@@ -10,6 +23,7 @@ from vla_ros.nodes import topics
 
 HAND = Setup(deadman=True)
 NOBODY, SILENT = "nobody holds the deadman", "the deadman is silent"
+ARMED_AFTER = both(let_go, pause(0.1), asks(topics.ARM))
 STOPPED, BRAKED = into(topics.STOP), into(topics.ESTOP)
 
 FAULTS = (
@@ -19,7 +33,7 @@ FAULTS = (
     Fault("deadman silent for 0.3 s", for_a_moment(quiet_hand, hold, 0.3), "running", rests=False, setup=HAND),
     Fault(
         "deadman let go while ready, and armed",
-        both(let_go, asks(topics.ARM)),
+        ARMED_AFTER,
         "inactive",
         0.3,
         NOBODY,
@@ -30,7 +44,7 @@ FAULTS = (
     ),
     Fault(
         "deadman let go while inactive, and armed",
-        both(let_go, asks(topics.ARM)),
+        ARMED_AFTER,
         "inactive",
         end=both(good_joints, hold),
         setup=HAND,
@@ -40,7 +54,7 @@ FAULTS = (
     ),
     Fault(
         "deadman let go while stopped, and armed",
-        both(let_go, asks(topics.ARM)),
+        ARMED_AFTER,
         "stopped",
         reason=NOBODY,
         end=hold,
@@ -51,7 +65,7 @@ FAULTS = (
     ),
     Fault(
         "deadman let go while estopped, and armed",
-        both(let_go, asks(topics.ARM)),
+        ARMED_AFTER,
         "estopped",
         reason=NOBODY,
         end=hold,
