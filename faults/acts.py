@@ -198,9 +198,14 @@ def forged(by: float) -> Act:
     """A second planner publishes plans that jump."""
 
     def begin(scene: Scene) -> None:
+        end = scene.witness.plan_in_force().positions[-1]
+
         def chunk(good: Chunk) -> None:
+            nonlocal end
             scene.send(good)
-            rest = np.tile(scene.witness.plan_in_force().positions[-1] + by, (2, 1))
+            if scene.witness.in_force is not None and scene.witness.in_force.points:
+                end = scene.witness.plan_in_force().positions[-1]
+            rest = np.tile(end + by, (2, 1))
             zero = np.zeros_like(rest)
             now = scene.witness.now_ns() + S // 20
             scene.witness.plans.publish(convert.plan_to_message(Plan(JOINTS, now, np.array([0, S]), rest, zero, zero)))
