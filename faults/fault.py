@@ -9,7 +9,7 @@ from typing import Any
 from scene import Scene, Setup
 
 Act = Callable[[Scene], object]
-STARTING_S, SEEING_S, WATCHED_S = 6.5, 3.0, 2.5
+STARTING_S, SEEING_S, WATCHED_S = 4.5, 2.0, 2.5
 """To start every process, arm and swing; longer where a policy sees; how long the arm is watched afterwards [s]."""
 
 
