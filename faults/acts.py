@@ -14,7 +14,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
 from vla_ros.core import Chunk, Plan
-from vla_ros.nodes import convert
+from vla_ros.nodes import convert, topics
 
 S = 1_000_000_000
 
@@ -198,9 +198,14 @@ def forged(by: float) -> Act:
     """A second planner publishes plans that jump."""
 
     def begin(scene: Scene) -> None:
+        end = scene.witness.plan_in_force().positions[-1]
+
         def chunk(good: Chunk) -> None:
+            nonlocal end
             scene.send(good)
-            rest = np.tile(scene.witness.plan_in_force().positions[-1] + by, (2, 1))
+            if scene.witness.in_force is not None and scene.witness.in_force.points:
+                end = scene.witness.plan_in_force().positions[-1]
+            rest = np.tile(end + by, (2, 1))
             zero = np.zeros_like(rest)
             now = scene.witness.now_ns() + S // 20
             scene.witness.plans.publish(convert.plan_to_message(Plan(JOINTS, now, np.array([0, S]), rest, zero, zero)))
@@ -223,6 +228,35 @@ def quiet_button(scene: Scene) -> None:
     scene.heartbeat = False
 
 
+def let_go(scene: Scene) -> None:
+    """Whoever holds the deadman releases it, and it says so."""
+    scene.held = False
+
+
+def hold(scene: Scene) -> None:
+    scene.held = True
+
+
+def quiet_hand(scene: Scene) -> None:
+    """The deadman says nothing any more."""
+    scene.held = None
+
+
+def for_a_moment(act: Act, end: Act, seconds: float) -> Act:
+    """The fault, and its end so soon after."""
+
+    def begin(scene: Scene) -> None:
+        act(scene)
+        scene.witness.wait(seconds)
+        end(scene)
+
+    return begin
+
+
+def pause(seconds: float) -> Act:
+    return lambda scene: scene.witness.wait(seconds)
+
+
 def asks(service: str) -> Act:
     return lambda scene: scene.witness.ask(service)
 
@@ -239,3 +273,13 @@ def into(*services: str) -> Act:
             scene.witness.until(lambda service=service: scene.witness.ask(service).success, service)
 
     return lead
+
+
+NO_JOINTS = joints(lambda _m: None)
+
+
+def lose_inputs(scene: Scene) -> None:
+    """From running to inactive: joint states are lost, the stop is reset."""
+    joints(lambda _m: None)(scene)
+    scene.witness.until(lambda: scene.witness.mode == "stopped", "stopped")
+    into(topics.RESET)(scene)

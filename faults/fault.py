@@ -9,6 +9,8 @@ from typing import Any
 from scene import Scene, Setup
 
 Act = Callable[[Scene], object]
+STARTING_S, SEEING_S, WATCHED_S = 4.5, 2.0, 2.5
+"""To start every process, arm and swing; longer where a policy sees; how long the arm is watched afterwards [s]."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,12 @@ class Fault:
     lead: Act = lambda _scene: None
     at: str = "running"
     look_s: float = 3.5
+
+    @property
+    def expected_s(self) -> float:
+        """How long the row takes on a quiet machine, all told [s]."""
+        eyes = SEEING_S if self.setup.sight else 0.0
+        return STARTING_S + eyes + (self.look_s if self.final == self.at else self.within_s) + WATCHED_S
 
 
 STEADY: dict[str, Any] = {"final": "running", "rests": False}

@@ -7,6 +7,7 @@ import random
 
 import numpy as np
 from acts import (
+    NO_JOINTS,
     asks,
     both,
     chunks,
@@ -18,6 +19,7 @@ from acts import (
     joints,
     late_by,
     later,
+    lose_inputs,
     positions,
     press,
     racing,
@@ -75,15 +77,7 @@ def reversed_joints(chunk: Chunk) -> Chunk:
     return chunk.in_order(chunk.joints[::-1])
 
 
-def lose_inputs(scene: Scene) -> None:
-    """From running to inactive: joint states are lost, the stop is reset."""
-    joints(lambda _m: None)(scene)
-    scene.witness.until(lambda: scene.witness.mode == "stopped", "stopped")
-    into(topics.RESET)(scene)
-
-
 ESTOP = asks(topics.ESTOP)
-NO_JOINTS = joints(lambda _m: None)
 STOPPED = into(topics.STOP)
 
 FAULTS = (

@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 from array import array
 from collections.abc import Callable
+from typing import Any
 
-from acts import both, joints, kill, stall
+from acts import NO_JOINTS, asks, both, into, kill, stall
 from fault import OWN_REST, STEADY, Act, Fault
 from scene import Scene, Setup
 from sensor_msgs.msg import Image
 
-from vla_ros.nodes import convert
+from vla_ros.nodes import convert, topics
 
-SIGHT = Setup(sight=True)
+SIGHT, WATCHED = Setup(sight=True), Setup(sight=True, watched=True)
 S = 1_000_000_000
 
 
@@ -92,24 +93,64 @@ def grey(message: Image) -> Image:
     return message
 
 
+def unwatched(name: str, begin: Act, **how: Any) -> Fault:
+    """A row of cameras that nobody watches."""
+    return Fault(f"unwatched cameras: {name}", begin, end=good_pictures, setup=SIGHT, **how)
+
+
+def watched(name: str, begin: Act, *how: Any, **more: Any) -> Fault:
+    """A row of cameras that the supervisor watches."""
+    return Fault(f"cameras: {name}", begin, *how, end=good_pictures, setup=WATCHED, **more)
+
+
+NO_PICTURES = pictures(lambda _m: None)
+AT_ONCE = 0.6
+"""A camera that is lost is noticed after 0.3 s, and the arm then stops [s]."""
+
 FAULTS = (
-    Fault("cameras: pictures lost", pictures(lambda _m: None), **OWN_REST, end=good_pictures, setup=SIGHT),
-    Fault("cameras: one of two lost", pictures(lambda _m: None, "wrist"), **OWN_REST, end=good_pictures, setup=SIGHT),
-    Fault("cameras: frozen, and their stamps", repeated(True), **OWN_REST, end=good_pictures, setup=SIGHT),
-    Fault("cameras: frozen under new stamps", repeated(False), **STEADY, end=good_pictures, setup=SIGHT),
-    Fault("cameras: black", pictures(black), **STEADY, end=good_pictures, setup=SIGHT),
-    Fault("cameras: 0.6 s late", delayed(0.6), **OWN_REST, end=good_pictures, setup=SIGHT),
-    Fault("cameras: of another size", pictures(cropped), **STEADY, end=good_pictures, setup=SIGHT),
-    Fault("cameras: data cut off", pictures(cut_off), **OWN_REST, end=good_pictures, setup=SIGHT),
-    Fault("cameras: grey", pictures(grey), **OWN_REST, end=good_pictures, setup=SIGHT),
-    Fault("policy killed", kill("policy_node"), **OWN_REST, setup=SIGHT),
-    Fault("policy stalled for 1 s", stall("policy_node", 1.0), **STEADY, setup=SIGHT),
+    watched("pictures lost", NO_PICTURES, "stopped", AT_ONCE, "camera front is silent"),
+    watched("one of two lost", pictures(lambda _m: None, "wrist"), "stopped", AT_ONCE, "camera wrist is silent"),
+    watched("frozen, and their stamps", repeated(True), "stopped", AT_ONCE, "are stamped"),
+    watched("0.6 s late", delayed(0.6), "stopped", AT_ONCE, "camera"),
+    watched("frozen under new stamps", repeated(False), **STEADY),
+    watched("black", pictures(black), **STEADY),
+    watched("of another size", pictures(cropped), **STEADY),
+    watched("data cut off", pictures(cut_off), "stopped", AT_ONCE, "is silent"),
+    watched("grey", pictures(grey), **OWN_REST),
+    unwatched("pictures lost", NO_PICTURES, **OWN_REST),
+    unwatched("one of two lost", pictures(lambda _m: None, "wrist"), **OWN_REST),
+    unwatched("frozen, and their stamps", repeated(True), **OWN_REST),
+    unwatched("0.6 s late", delayed(0.6), **OWN_REST),
+    unwatched("data cut off", pictures(cut_off), **OWN_REST),
+    Fault("cameras_node killed", kill("cameras_node"), "stopped", AT_ONCE, "is silent", setup=WATCHED),
+    Fault("cameras_node stalled for 1 s", stall("cameras_node", 1.0), "stopped", AT_ONCE, "is silent", setup=WATCHED),
+    Fault(
+        "cameras_node killed and an emergency stop asked for",
+        both(kill("cameras_node"), asks(topics.ESTOP)),
+        "estopped",
+        0.5,
+        "asked for",
+        setup=WATCHED,
+    ),
+    Fault("policy killed", kill("policy_node"), **OWN_REST, setup=WATCHED),
+    Fault("policy stalled for 1 s", stall("policy_node", 1.0), **STEADY, setup=WATCHED),
+    Fault(
+        "cameras lost while stopped, then found",
+        NO_PICTURES,
+        "stopped",
+        reason="is silent",
+        end=good_pictures,
+        setup=WATCHED,
+        lead=into(topics.STOP),
+        at="stopped",
+        look_s=1.5,
+    ),
     Fault(
         "cameras black and joint states lost",
-        both(pictures(black), joints(lambda _m: None)),
+        both(pictures(black), NO_JOINTS),
         "stopped",
         0.5,
         "no joint state",
-        setup=SIGHT,
+        setup=WATCHED,
     ),
 )

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import resource
+import signal
 import sys
 import tempfile
 import threading
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import rows
+import rows_flow
+import rows_hand
 import rows_more
 import rows_sight
 import rows_world
-from fault import Fault
+import table
+from fault import WATCHED_S, Fault
 from scene import Scene, scene
 
-FAULTS = (*rows.FAULTS, *rows_more.FAULTS, *rows_sight.FAULTS, *rows_world.FAULTS)
+PARTS = (rows, rows_more, rows_hand, rows_sight, rows_world, rows_flow)
+FAULTS = tuple(fault for part in PARTS for fault in part.FAULTS)
+NAMES = tuple(fault.name for fault in FAULTS)
 
-TITLE = """# What happens when something breaks
-
-Written by `./vla faults --write`, which with `--only` renews single rows. Simulator, planner and supervisor are
-processes of their own on real ROS 2 topics; one joint swings by 0.9 rad every 3 s when the fault begins, and where
-cameras are concerned the learned policy moves the arm by what it sees.
-
-- *Reaction* is from the fault to the end of the state it was injected in, as the supervisor says it; *rest* from the
-  fault to the last command that moves. The ratios are the largest velocity, acceleration and jerk of all commands over
-  their limits, by divided differences of what an outsider heard. *Recovered* says whether the arm moved again by itself
-  once the fault was over: it must only where it was never stopped.
-- A row that fails while the machine itself keeps a sleeping thread from waking for 0.05 s is taken anew, at most three
-  times. The figures are from two shared, loaded cores. On such a machine start it under real-time priority
-  (`chrt -f 5 ./vla faults --write`): else the simulator itself is stalled, and the supervisor rightly stops the arm.
-- *System clocks* are set for single processes (`faults/clock.c`), never the machine's own.
-- *Network*: the simulator is in one network namespace, everything else in another, and the wire between them is a
-  process that loses and delays frames, and by random delays reorders them (`faults/wire.py`; `tc netem` is not in every
-  kernel). The *disk* is half a megabyte of memory. Both need root.
-
-| fault | final state | reaction [s] | rest [s] | v | a | j | recovered | |
-|---|---|---|---|---|---|---|---|---|
-"""
 STALL_S, ATTEMPTS = 0.05, 4
 """A machine that keeps a thread from waking for so long disturbs what is looked at [s]; how often it is tried."""
 RUNAWAY_US = 2_000_000
@@ -118,7 +106,7 @@ def run(fault: Fault, folder: Path, stalls: Stalls) -> tuple[str, bool]:
     cells = [
         fault.name,
         reached if fault.final != "silent" else "commands end",
-        "–" if reaction != reaction else f"{reaction:.2f}",
+        "–" if reaction != reaction else f"{max(reaction, 0.0):.2f}",
         "–" if rest != rest else f"{max(rest, 0.0):.2f}",
         *(f"{found.peak_ratio[q]:.3f}" for q in ("velocity", "acceleration", "jerk")),
         "yes" if recovered else "no",
@@ -132,10 +120,11 @@ def rested(stage: Scene, fault: Fault, begun: int, complaints: list[str]) -> flo
     if not fault.rests:
         return float("nan")
     stage.witness.spin_all()  # on a busy machine what was commanded may not have been heard yet
-    patience = time.monotonic() + 2.0
-    while fault.final != "silent" and not stage.resting() and time.monotonic() < patience:
+    heard = fault.final != "silent" or stage.servos is not None
+    patience = time.monotonic() + (REST_S if stage.servos else 2.0)
+    while heard and not stage.resting() and time.monotonic() < patience:
         stage.witness.wait(0.05)
-    if fault.final != "silent" and not stage.resting():
+    if heard and not stage.resting():
         complaints.append("not at rest")
     rest = (stage.last_motion_ns() - begun) / 1e9
     if not rest <= REST_S:
@@ -148,9 +137,10 @@ def outlived(stage: Scene, fault: Fault, complaints: list[str]) -> bool:
     fault.end(stage)
     stage.witness.spin_all()
     moved = stage.last_motion_ns()
-    stage.witness.wait(1.5)
+    stage.witness.wait(WATCHED_S)
     stage.witness.spin_all()
-    if fault.final == "silent" and not stage.measured_speed() <= 0.1:
+    by_itself = fault.final == "silent" or (stage.servos and fault.final != "running" and stage.simulated())
+    if by_itself and not stage.measured_speed() <= 0.1:
         complaints.append("the arm still moves")
     recovered = stage.last_motion_ns() > moved + 500_000_000
     if recovered and fault.final != "running":
@@ -166,6 +156,7 @@ def attempt(fault: Fault, stalls: Stalls) -> tuple[str, bool]:
             try:
                 row, good = run(fault, Path(folder), stalls)
             except AssertionError as error:
+                print(f"{fault.name}: {error}", file=sys.stderr, flush=True)
                 row = f"| {fault.name} | | | | | | | | **NOT**: {str(error).partition(';')[0]} |"
         if good or (row.count("| |") == 0 and stalls.longest_s < STALL_S):
             break
@@ -173,47 +164,98 @@ def attempt(fault: Fault, stalls: Stalls) -> tuple[str, bool]:
     return row, good
 
 
+def alone(fault: Fault) -> tuple[str, bool]:
+    """`attempt` in a process of its own: the middleware keeps things per process, the network cards for one."""
+    context = multiprocessing.get_context("fork")
+    reader, writer = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(fault, writer))
+    child.start()
+    writer.close()
+    try:
+        answer: tuple[str, bool] = reader.recv()
+    except EOFError:
+        child.join()
+        answer = f"| {fault.name} | | | | | | | | **NOT**: its process ended with {child.exitcode} |", False
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once is enough
+        os.kill(child.pid or 0, signal.SIGINT)
+        child.join(30.0)
+        child.kill()
+        raise
+    child.join()
+    return answer
+
+
+def _answer(fault: Fault, writer: Connection) -> None:
+    os.setpgid(0, 0)  # a terminal's Ctrl-C is for the parent, who passes it on
+    try:
+        writer.send(attempt(fault, Stalls()))
+    except KeyboardInterrupt:
+        os._exit(130)
+
+
+def choose(only: str, missing: bool) -> list[Fault]:
+    """The fault of this name, or those whose name holds it; of these, those the table lacks or has as failed."""
+    chosen = [fault for fault in FAULTS if only == fault.name] or [fault for fault in FAULTS if only in fault.name]
+    good = table.good() if missing else ()
+    return [fault for fault in chosen if fault.name not in good]
+
+
+def minutes(seconds: float) -> str:
+    """A duration for a person."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def sweep(chosen: list[Fault], keep: bool) -> list[tuple[str, bool]]:
+    """One row after another, each printed and kept as soon as it is known; Ctrl-C ends it between two of them."""
+    begun = time.monotonic()
+    left = sum(fault.expected_s for fault in chosen)
+    expected = left
+    done: list[tuple[str, bool]] = []
+    try:
+        print(f"{len(chosen)} faults, about {minutes(left)} on a quiet machine", file=sys.stderr, flush=True)
+        for fault in chosen:
+            done.append(alone(fault))
+            print(done[-1][0], flush=True)
+            if keep:
+                table.write({fault.name: done[-1][0]}, NAMES, whole=len(done) == len(NAMES))
+            left -= fault.expected_s
+            gone = time.monotonic() - begun
+            pace = gone / max(expected - left, 1.0)
+            ahead = f", about {minutes(left * pace)} to go" if left > 0.5 else ""
+            print(f"{len(done)} of {len(chosen)} in {minutes(gone)}{ahead}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        hint = "; ./vla faults --missing --write goes on" if keep else ""
+        print(f"ended after {len(done)} of {len(chosen)}{hint}", file=sys.stderr, flush=True)
+    return done
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run the suite; 0 only if every fault did what it must."""
+    """Run the suite; 0 only if every fault did what it must, 130 if it was broken off."""
     parser = argparse.ArgumentParser("vla faults", description=__doc__)
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="the fault of this name, or those whose name holds it"
     )
+    parser.add_argument("--missing", action="store_true", help="only faults docs/faults.md has no good row of yet")
     parser.add_argument("--list", action="store_true", help="name them and end")
-    parser.add_argument("--write", action="store_true", help="keep the rows in docs/faults.md")
+    parser.add_argument("--write", action="store_true", help="keep each row in docs/faults.md as soon as it is known")
     options = parser.parse_args(argv)
-    chosen = [fault for fault in FAULTS if options.only == fault.name]
-    chosen = chosen or [fault for fault in FAULTS if options.only in fault.name]
+    chosen = choose(options.only, options.missing)
+    if not chosen:
+        why = "no row is missing" if options.missing else "--list names them all"
+        print(f'vla faults: no fault to run whose name holds "{options.only}"; {why}.', file=sys.stderr)
+        return 0 if options.missing else 2
     if options.list:
         print("\n".join(fault.name for fault in chosen))
         return 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     # What spins at real-time priority is ended instead of taking the machine with it.
     resource.setrlimit(resource.RLIMIT_RTTIME, (RUNAWAY_US, 2 * RUNAWAY_US))
-    table, stalls = [], Stalls()
-    for fault in chosen:
-        table.append(attempt(fault, stalls))
-        print(table[-1][0], flush=True)
-    print(summary([row for row, _ in table]))
-    if options.write:
-        write({fault.name: row for fault, (row, _) in zip(chosen, table, strict=True)})
-    return int(not all(good for _, good in table))
-
-
-def summary(table: list[str]) -> str:
-    """How many faults, and how many of them did not do what they must."""
-    return f"{len(table)} faults, {sum('**NOT**' in row for row in table)} not as they must be."
-
-
-def write(new: dict[str, str]) -> None:
-    """Keep these rows in docs/faults.md, beside those of earlier runs, in the order of the suite."""
-    file = Path(__file__).resolve().parents[1] / "docs" / "faults.md"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    known = {line.split("|")[1].strip(): line for line in lines if line.startswith("| ")} | new
-    table = [known[fault.name] for fault in FAULTS if fault.name in known]
-    absent = [fault.name for fault in FAULTS if fault.name not in known]
-    text = TITLE + "\n".join(table) + f"\n\n{summary(table)}\n"
-    text += "\nNot run yet: " + ", ".join(absent) + ".\n" if absent else ""
-    file.write_text(text, encoding="utf-8")
+    done = sweep(chosen, options.write)
+    print(table.summary([row for row, _ in done]))
+    if len(done) < len(chosen):
+        return 130
+    return int(not all(good for _, good in done))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ The simulator's joint states pass through this process, and the chunks are made 
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import struct
 import subprocess
@@ -18,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import Image, JointState
+from servos import Servos, worse
 from std_msgs.msg import Bool, String
+from surroundings import environment, shim, small_disk
 from wire import Wire, inside, wire
 
 from vla_ros.config import config_dir, load_robot
@@ -38,6 +38,8 @@ BRISK, GENTLE = 1.0, 0.3
 """So fast the arm must be before the fault: swinging; led by a learned policy [rad/s]."""
 TASK = "put the red cube in the bowl"
 CAMERAS = ("front", "wrist")
+DEADMAN_S = 0.5
+"""Longest silence of the deadman where one is expected [s]."""
 
 Spoil = Callable[[JointState], "JointState | None"]
 SpoilImage = Callable[[str, Image], "Image | None"]
@@ -54,6 +56,9 @@ class Setup:
         shifty: Processes whose system clock this one can set.
         small_disk: All that is written goes to a small disk.
         prompt: The simulator asks for real-time priority, as a real arm's driver is not slowed by what else runs.
+        watched: The supervisor watches both cameras, through `cameras_node`.
+        deadman: Somebody must hold the deadman.
+        trajectory: The robot has a trajectory controller; what it tells its servos is judged, too.
     """
 
     supervisor: tuple[str, ...] = ()
@@ -62,6 +67,22 @@ class Setup:
     shifty: tuple[str, ...] = ()
     small_disk: bool = False
     prompt: bool = False
+    watched: bool = False
+    deadman: bool = False
+    trajectory: bool = False
+
+    def of_supervisor(self) -> list[str]:
+        """Further arguments of the supervisor, all told."""
+        watched = ["-p", f"cameras:=[{', '.join(CAMERAS)}]"] if self.watched else []
+        held = ["-p", f"deadman_s:={DEADMAN_S}"] if self.deadman else []
+        flowing = ["-p", "output:=trajectory", "-p", f"command_topic:={topics.ROBOT_TRAJECTORY}"]
+        return [*self.supervisor, *watched, *held, *(flowing if self.trajectory else [])]
+
+    def of_simulator(self) -> list[str]:
+        """Further arguments of the simulator."""
+        prompt = ["-p", "realtime_priority:=49"] if self.prompt else []
+        flowing = ["-p", f"trajectory_topic:={topics.ROBOT_TRAJECTORY}", "-p", "truth_hz:=100.0"]
+        return ["-p", f"cameras:={str(self.sight).lower()}", *prompt, *(flowing if self.trajectory else [])]
 
 
 class Scene:
@@ -83,19 +104,26 @@ class Scene:
         node.create_subscription(JointState, "raw/joint_states", self._on_joints, topics.SENSOR)
         self.button = node.create_publisher(Bool, topics.ESTOP_INPUT, topics.RELIABLE)
         self.heartbeat = True
+        self.deadman = node.create_publisher(Bool, topics.DEADMAN, topics.RELIABLE)
+        self.held: bool | None = True
+        self.servos = Servos(node) if setup.trajectory else None
         self._origin: np.ndarray | None = None
+        self._start_all()
+
+    def _start_all(self) -> None:
+        setup = self.setup
         settings = ["--ros-args", "--params-file", str(config_dir() / "vla.yaml")]
-        log = ["-p", f"log_dir:={processes.folder}"] if setup.small_disk else []
-        self._start("supervisor_node", *settings, *setup.supervisor, *log)
+        log = ["-p", f"log_dir:={self.processes.folder}"] if setup.small_disk else []
+        self._start("supervisor_node", *settings, *setup.of_supervisor(), *log)
         self._start("planner_node", *settings, *log)
         moved = ["-r", "joint_states:=raw/joint_states", *(x for c in CAMERAS for x in ("-r", self._raw(c)))]
-        sim = [*settings, "-p", f"cameras:={str(setup.sight).lower()}", *moved, *log]
-        sim += ["-p", "realtime_priority:=49"] if setup.prompt else []
-        with inside(wire.there) if wire else nullcontext():
-            self._start("sim_node", *sim)
+        with inside(self.wire.there) if self.wire else nullcontext():
+            self._start("sim_node", *settings, *setup.of_simulator(), *moved, *log)
         if setup.sight:
             self._images = {c: self._relay_camera(c) for c in CAMERAS}
             self._start("policy_node", *settings)
+        if setup.watched:
+            self._start("cameras_node", *settings, "-p", f"cameras:=[{', '.join(CAMERAS)}]")
 
     @staticmethod
     def _raw(camera: str) -> str:
@@ -132,7 +160,11 @@ class Scene:
     def begin(self) -> None:
         """Arm and move."""
         witness = self.witness
+        if self.setup.sight:  # what it loads would keep everybody else from their processor
+            witness.until(lambda: "vla_ros: policy" in witness.diagnostics, "a policy", 40.0)
         witness.arm()
+        if self.servos:
+            self.servos.forget()
         self._begun_ns = witness.now_ns()
         if self.setup.sight:
             witness.instruction.publish(String(data=TASK))
@@ -155,6 +187,8 @@ class Scene:
         now = self.witness.now_ns()
         if self.heartbeat:
             self.button.publish(Bool(data=False))
+        if self.setup.deadman and self.held is not None:
+            self.deadman.publish(Bool(data=self.held))
         if self._origin is not None and now >= self._next_ns:
             self._next_ns = now + self.period_ns
             self.chunk(self.swing(now))
@@ -176,8 +210,10 @@ class Scene:
 
     def last_motion_ns(self) -> int:
         """When the arm was last commanded to move [ns]."""
-        moving = [c for c in self.witness.commands if max(map(abs, c.velocity)) > STILL]
-        return convert.to_ns(moving[-1].header.stamp) if moving else 0
+        moving = (c for c in reversed(self.witness.commands) if max(map(abs, c.velocity)) > STILL)
+        last = next(moving, None)
+        said = convert.to_ns(last.header.stamp) if last else 0
+        return max(said, self.servos.last_motion_ns(STILL)) if self.servos else said
 
     def resting(self) -> bool:
         """Whether nothing was commanded to move for a quarter second."""
@@ -187,11 +223,16 @@ class Scene:
         """Of the fastest joint, by the last joint state [rad/s]."""
         return max(map(abs, self.measured.velocity)) if self.measured else float("inf")
 
+    def simulated(self) -> bool:
+        """Whether the simulator still runs."""
+        return self.processes.running["sim_node"].poll() is None
+
     def judgement(self) -> Judgement:
         """What an outsider says of everything that was commanded."""
         stamps, positions = self.witness.stamps(), self.witness.positions()
         kept = np.append(True, np.diff(stamps) > 0)
-        return judge(stamps[kept], positions[kept], LIMITS)
+        found = judge(stamps[kept], positions[kept], LIMITS)
+        return worse(found, self.servos.judgement(LIMITS)) if self.servos else found
 
     def close(self) -> None:
         """Wake whoever sleeps, and leave."""
@@ -202,40 +243,6 @@ class Scene:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
         self.witness.close()
-
-
-def shim(folder: Path) -> Path:
-    """`clock.c`, built: the library that lets a process see another system clock."""
-    made, source = folder / "clock.so", Path(__file__).with_name("clock.c")
-    command = ["cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(made), str(source), "-ldl"]
-    if not made.exists() and (not shutil.which("cc") or subprocess.run(command, check=False).returncode):
-        raise AssertionError("no clock that can be set: this needs a C compiler (apt-get install gcc libc6-dev)")
-    return made
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of half a megabyte in memory; needs root."""
-    place = folder / "small"
-    place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place], check=False).returncode:
-        raise AssertionError("a small disk needs root")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
-
-
-@contextmanager
-def environment(settings: dict[str, str]) -> Iterator[None]:
-    """These variables in the environment of this process, then what was there before."""
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @contextmanager

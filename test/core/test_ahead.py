@@ -7,8 +7,9 @@ import pytest
 from core.arm import LIMITS, MS, START, armed, moving, reach, run
 from core.draw import T0, assert_inside
 
-from vla_ros.core.ahead import ahead
+from vla_ros.core.ahead import Trail, ahead
 from vla_ros.core.certify import certify
+from vla_ros.core.judge import judge
 from vla_ros.core.modes import Mode
 from vla_ros.core.plan import Plan
 from vla_ros.core.records import NS
@@ -103,3 +104,43 @@ def test_nothing_is_followed_before_it_is_armed_and_after_the_brake() -> None:
     supervisor.estop(now)
     run(supervisor, now, now + NS)
     assert supervisor.motions == ()
+
+
+LAG = 20 * MS
+
+
+@pytest.mark.parametrize("how", ["stop", "estop"])
+def test_told_with_a_lag_a_stop_begins_after_it_is_told(how: str) -> None:
+    supervisor, _, now = moving()
+    trail = Trail(LIMITS.joints, LAG)
+    trail.follow(quiet(supervisor).motions, now)
+    before = trail.told(now)
+    getattr(supervisor, how)(now + 5 * MS)
+    trail.follow(supervisor.motions, now + 5 * MS)
+    after = trail.told(now + 5 * MS)
+    assert after.start_ns == now + 5 * MS
+    for t in range(now + 5 * MS, now + 25 * MS, MS):
+        np.testing.assert_allclose(after.at(t).position, before.at(t).position, rtol=0, atol=1e-9)
+    for t in range(now + 5 * MS, supervisor.motions[-1].end_ns, MS):
+        position = supervisor.motions[-1].at(t).position
+        np.testing.assert_allclose(after.at(t + LAG).position, position, rtol=0, atol=1e-6)
+    times = np.arange(after.start_ns, after.end_ns, MS)
+    assert not any(judge(times, after.at(times).position, LIMITS).violations.values())
+    assert_ends_at_rest(after)
+
+
+def test_what_does_not_go_on_from_what_was_followed_is_told_without_it() -> None:
+    first, other = (Plan.hold(LIMITS.joints, np.full(len(LIMITS.joints), p), T0 + k) for k, p in enumerate((0.0, 0.3)))
+    trail = Trail(LIMITS.joints, LAG)
+    trail.follow([first], T0)
+    trail.follow([other], T0 + 1)
+    np.testing.assert_array_equal(trail.told(T0 + 1).positions, np.full((2, len(LIMITS.joints)), 0.3))
+
+
+def test_what_has_long_been_left_is_forgotten() -> None:
+    pose = np.zeros(len(LIMITS.joints))
+    trail = Trail(LIMITS.joints, LAG)
+    for k in range(5):
+        trail.follow([Plan.hold(LIMITS.joints, pose, T0 + k * LAG)], T0 + k * LAG)
+    assert trail.told(T0 + 4 * LAG).start_ns == T0 + 4 * LAG
+    assert len(trail._motions) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,5 +17,5 @@ def main(argv: Sequence[str]) -> int:
         print("vla faults: works in a checkout only; this is an installed package.", file=sys.stderr)
         return 2
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    command = [sys.executable, str(script), *argv]
-    return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
+    # In this process, so that Ctrl-C is heard once, by whoever has to clear up after it.
+    return os.execve(sys.executable, [sys.executable, str(script), *argv], {**os.environ, "PYTHONPATH": path})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from vla_ros.core.records import NS
 
 CLOSEST_NS = NS // 10_000
 """Nearer together, knots say nothing but rounding: here it is 0.006 rad/s^3, and grows with the third power [ns]."""
+SAME = 1e-6
+"""Positions so near are the same: what goes on from one motion to the next differs by rounding [rad]."""
 
 
 def ahead(motions: Sequence[Motion], joints: tuple[str, ...], now_ns: int) -> Plan:
@@ -40,3 +43,35 @@ def ahead(motions: Sequence[Motion], joints: tuple[str, ...], now_ns: int) -> Pl
 def _follows(motions: Sequence[Motion], t_ns: int) -> Motion:
     """The newest that has begun."""
     return next((motion for motion in reversed(motions) if motion.start_ns <= t_ns), motions[0])
+
+
+class Trail:
+    """What was followed lately and what is followed now: the way to rest, told so much behind what is commanded.
+
+    A message takes a while, and a controller looks for one once per period. Told at once, a stop would begin before
+    the controller hears of it, and what the servos then do to catch up exceeds the jerk limit. Told `lag_ns` behind,
+    every message arrives before anything in it begins that the one before did not say.
+    """
+
+    def __init__(self, joints: tuple[str, ...], lag_ns: int) -> None:
+        """Nothing is followed yet; `joints` (J) in column order."""
+        self._joints, self._lag_ns = joints, lag_ns
+        self._motions: tuple[Motion, ...] = ()
+
+    def follow(self, motions: Sequence[Motion], now_ns: int) -> None:
+        """From now on these are followed; the first has begun, the last ends at rest."""
+        first = motions[0]
+        before = tuple(m for m in self._motions if m.start_ns < first.start_ns and m not in motions)
+        if before:
+            left, found = _follows(before, first.start_ns).at(first.start_ns), first.at(first.start_ns)
+            if not (np.abs(left.position - found.position) <= SAME).all():
+                before = ()  # commanded anew from another pose
+        self._motions = (*before, *motions)
+        while len(self._motions) > 1 and self._motions[1].start_ns <= now_ns - self._lag_ns:
+            self._motions = self._motions[1:]
+
+    def told(self, now_ns: int) -> Plan:
+        """What is told at `now_ns`: a plan that begins then, and is what is followed `lag_ns` earlier."""
+        since = max(now_ns - self._lag_ns, self._motions[0].start_ns)
+        plan = ahead(self._motions, self._joints, since)
+        return replace(plan, start_ns=plan.start_ns + self._lag_ns)

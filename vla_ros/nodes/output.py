@@ -6,7 +6,7 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from vla_ros.core.ahead import ahead
+from vla_ros.core.ahead import Trail
 from vla_ros.core.gate import Command
 from vla_ros.core.plan import Motion
 from vla_ros.core.records import NS
@@ -17,8 +17,12 @@ POSITIONS, TRAJECTORY = "positions", "trajectory"
 KINDS = {POSITIONS: Float64MultiArray, TRAJECTORY: JointTrajectory}
 CARRIES_ON = 1e3
 """Instead of `largest_step` for a controller that goes on by itself: the arm did not stop with our loop [rad]."""
+LAG_S = 0.02
+"""How far behind what is commanded a trajectory is told: two periods of a controller at 100 Hz [s]."""
 REPEAT_S = 0.1
-"""How often a trajectory is sent again while nothing changes [s]."""
+"""How often a trajectory is sent again while nothing changes and the arm is not yet at rest [s].
+
+A rest is not repeated: a controller that missed the way there rests elsewhere, by what it knows, and would leap."""
 
 
 class Output:
@@ -26,17 +30,26 @@ class Output:
 
     def __init__(self, node: Node, kind: str, topic: str, joints: tuple[str, ...]) -> None:
         """Advertise one of `KINDS`; `joints` (J) in the order of the robot's file."""
-        self._joints, self._flowing = joints, kind == TRAJECTORY
+        self._flowing = kind == TRAJECTORY
         self._pub = node.create_publisher(KINDS[kind], topic, topics.RELIABLE)
         self._positions = Float64MultiArray()
+        self._trail = Trail(joints, round(LAG_S * NS))
         self._told: tuple[Motion, ...] = ()
-        self._again_ns = 0
+        self._again_ns = self._rest_ns = 0
 
     def tell(self, command: Command, motions: tuple[Motion, ...]) -> None:
         """Publish the command of this instant, which is on the first of the motions that are followed."""
         if not self._flowing:
             self._positions.data = command.state.position.tolist()
             self._pub.publish(self._positions)
-        elif motions and (motions != self._told or command.stamp_ns >= self._again_ns):
-            self._told, self._again_ns = motions, command.stamp_ns + round(REPEAT_S * NS)
-            self._pub.publish(plan_to_message(ahead(motions, self._joints, command.stamp_ns)))
+            return
+        if not motions:
+            return
+        now = command.stamp_ns
+        if motions != self._told:
+            self._trail.follow(motions, now)
+            self._rest_ns = motions[-1].end_ns + round(LAG_S * NS)
+        elif not self._again_ns <= now < self._rest_ns:
+            return
+        self._told, self._again_ns = motions, now + round(REPEAT_S * NS)
+        self._pub.publish(plan_to_message(self._trail.told(now)))

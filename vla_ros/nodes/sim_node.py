@@ -186,6 +186,7 @@ class SimNode(Loop):
         extra = {
             "task": self._params.task,
             "instruction": self._world.instruction,
+            "commanded_ns": now_ns,
             "home": list(self._world.home),
             **self._figures(now_ns),
         }

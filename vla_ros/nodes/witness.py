@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor, TimeoutException
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -111,9 +112,12 @@ class Listener:
         self.until(lambda: len(self.commands) > 1 and self.commands[-1].position == self.commands[-2].position, "rest")
 
     def spin_all(self) -> None:
-        """Serve what has already come."""
-        for _ in range(2000):
-            self.executor.spin_once(timeout_sec=0.0)
+        """Serve what has already come, until nothing waits."""
+        with contextlib.suppress(TimeoutException):
+            for _ in range(2000):
+                handler, _, _ = self.executor.wait_for_ready_callbacks(timeout_sec=0.0)
+                handler()
+                handler.result()
 
     def ask(self, service: str) -> Trigger.Response:
         """Call a service and wait for its answer."""
@@ -138,10 +142,11 @@ class Listener:
         On a busy machine joint states may be late while everything starts, and the arm is stopped: armed anew.
         """
         for _ in range(5):
+            self.until(lambda: self.mode in ("running", "stopped"), "an answer to arming")
             self.until(lambda: self.mode == "stopped" or self.state.get("speed") == "1.0", "full speed")
             if self.mode == "running":
                 return
-            self.ask(topics.ARM)
+            self.until(lambda: self.ask(topics.ARM).success, "leave to arm")
             self.until(lambda: self.mode == "running", "running")
         raise AssertionError(f"the arm does not keep running; state {self.state}")
 
