@@ -17,6 +17,8 @@ POSITIONS, TRAJECTORY = "positions", "trajectory"
 KINDS = {POSITIONS: Float64MultiArray, TRAJECTORY: JointTrajectory}
 CARRIES_ON = 1e3
 """Instead of `largest_step` for a controller that goes on by itself: the arm did not stop with our loop [rad]."""
+NEAR_RAD = 0.05
+"""Instead of a larger `tracking`, for the same: armed farther away, it would leap to where it is told to hold [rad]."""
 LAG_S = 0.02
 """How far behind what is commanded a trajectory is told: two periods of a controller at 100 Hz [s]."""
 REPEAT_S = 0.1

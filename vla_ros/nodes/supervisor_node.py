@@ -30,7 +30,7 @@ from vla_ros.nodes.convert import (
     to_ns,
 )
 from vla_ros.nodes.looking import Looking, space_of
-from vla_ros.nodes.output import CARRIES_ON, KINDS, POSITIONS, TRAJECTORY, Output
+from vla_ros.nodes.output import CARRIES_ON, KINDS, NEAR_RAD, POSITIONS, TRAJECTORY, Output
 from vla_ros.nodes.panel import Panel
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, set_realtime, take
@@ -90,8 +90,9 @@ class SupervisorNode(Loop):
         self._node, self._time = node, RosTime(node)
         robot = load_robot(params.robot)
         self._robot = robot
-        free = params.output == TRAJECTORY
-        config = replace(params, largest_step=CARRIES_ON) if free else params
+        config: SupervisorConfig = params
+        if params.output == TRAJECTORY:
+            config = replace(params, largest_step=CARRIES_ON, tracking=min(params.tracking, NEAR_RAD))
         self._core = Supervisor(robot.limits, config, space_of(robot))
         self.period_ns = round(NS / params.rate_hz)
         self._looking = Looking(self._core.space)
