@@ -10,10 +10,10 @@ import torch
 from policy.small import JOINTS, config, data
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy import backbones
 from vla_ros.policy.backbone_config import BackboneConfig
 from vla_ros.policy.build import make_model
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.policy.encoders import find_encoder
 from vla_ros.policy.instruction import Sentences
 from vla_ros.policy.model import ModelConfig
 
@@ -178,7 +178,7 @@ def test_a_checkpoint_holds_all_of_it(name: str, tmp_path) -> None:
 def test_weights_come_from_a_folder(name: str, tmp_path) -> None:
     import transformers
 
-    cls = backbones.find_encoder(name)
+    cls = find_encoder(name)
     made = getattr(transformers, cls.classes[0]).from_dict(SHAPES[name])
     torch.manual_seed(5)
     published = getattr(transformers, cls.classes[1])(made)
