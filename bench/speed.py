@@ -8,6 +8,7 @@ disturbs less than "wall". FLOPs are counted, and set against what this machine 
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ SIGLIP = {
 }
 """SigLIP-B/16 at 224 px, as published; the 400M one takes five times as long and would show less of the rest."""
 TO_REACH = 1.5
+PARTS = ("small", "large", "mixture", "parallel")
 HOW = """ACT was not measured. It wants an environment of its own, with the same torch:
   python3 -m venv DIR && DIR/bin/pip install torch==2.13.0 lerobot==0.4.4     (or lerobot with --no-deps, and what it misses)
   ./vla bench speed --lerobot DIR/bin/python"""
@@ -109,7 +111,9 @@ def beside_act(sizes: dict[str, int], python: Path | None, rounds: int, rate: fl
         ratio = "" if against is None else f"{against[0] / cpu:.2f}"
         work, size = facts[who]
         share = f"{100 * work / rate / cpu:.0f} %"
-        rows.append([name, f"{1e3 * cpu:.1f}", f"{1e3 * wall:.1f}", ratio, f"{work / 1e9:.2f}", f"{size / 1e6:.1f}", share])
+        rows.append(
+            [name, f"{1e3 * cpu:.1f}", f"{1e3 * wall:.1f}", ratio, f"{work / 1e9:.2f}", f"{size / 1e6:.1f}", share]
+        )
         if against is not None and who != "LeRobot ACT":
             met = against[0] >= TO_REACH * cpu
             claims.append((f"{name}: ACT takes {TO_REACH} times as long, {sizes['image_size']} px ({ratio})", met))
@@ -125,7 +129,7 @@ def mixture(rounds: int) -> list[tuple[str, bool]]:
     cases = {"small": ({}, SMALL, rounds)}
     large = {**SMALL, "image_size": 224}
     bone = {"encoder": "siglip", "backbone": BackboneConfig(shape=SIGLIP)}
-    cases["behind SigLIP-B/16, 224 px"] = (bone, large, max(3, rounds // 8))
+    cases["behind SigLIP-B/16, 224 px"] = (bone, large, max(2, rounds // 8))
     for name, (more, sizes, count) in cases.items():
         try:
             one, four = actor(sizes, **more), actor(sizes, horizons=(8, 16, 24, 32), **more)
@@ -189,7 +193,15 @@ def parallel(rounds: int) -> list[tuple[str, bool]]:
         )
         one, other = got["parallel"], got["one by one"]
         rows.append(
-            [name, f"{slots}", "1", f"{passes}", f"{1e3 * one[0]:.1f}", f"{1e3 * other[0]:.1f}", f"{other[0] / one[0]:.1f}"]
+            [
+                name,
+                f"{slots}",
+                "1",
+                f"{passes}",
+                f"{1e3 * one[0]:.1f}",
+                f"{1e3 * other[0]:.1f}",
+                f"{other[0] / one[0]:.1f}",
+            ]
         )
         claims.append((f"{name}: at least D N / 4 = {slots / 4:g} times fewer passes ({passes})", passes >= slots / 4))
     head = ("BEAST tokens, after the prefix", "tokens", "passes", "one by one", "cpu [ms]", "one by one", "times")
@@ -200,9 +212,13 @@ def parallel(rounds: int) -> list[tuple[str, bool]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; times that are missed are told, and only what does not depend on the machine fails."""
     usual = os.environ.get("VLA_LEROBOT_PYTHON")
-    given = _table.options(
-        __doc__ or "", argv, lambda p: p.add_argument("--lerobot", default=usual, type=Path, help="its Python")
-    )
+
+    def more(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--lerobot", default=usual, type=Path, help="the Python of LeRobot's environment")
+        parser.add_argument("--only", choices=PARTS, help="one part; all without it")
+
+    given = _table.options(__doc__ or "", argv, more)
+    parts = [given.only] if given.only else PARTS
     if given.lerobot is not None and not given.lerobot.is_file():
         print(f"there is no Python at {given.lerobot}.", file=sys.stderr)
         return 2
@@ -212,12 +228,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with torch.inference_mode():
         rate = matmul_rate()
         print(f"one thread multiplies matrices at {rate / 1e9:.0f} GFLOP/s (float32)")
-        for sizes, count in ((SMALL, rounds), (LARGE, max(4, rounds // 3))):
-            times += beside_act(sizes, given.lerobot, count, rate)
+        if "small" in parts:
+            times += beside_act(SMALL, given.lerobot, rounds, rate)
+        if "large" in parts:
+            times += beside_act(LARGE, given.lerobot, max(3, rounds // 3), rate)
         if given.lerobot is None:
             print(f"\n{HOW}")
-        times += mixture(rounds)
-        sure = parallel(rounds)
+        if "mixture" in parts:
+            times += mixture(rounds)
+        sure = parallel(rounds) if "parallel" in parts else []
     print("\ntimes, which depend on the machine:")
     _table.verdict(times)
     return _table.verdict(sure)

@@ -235,7 +235,9 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 
 def test_without_the_library_one_sentence_says_what_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    with pytest.raises(ConfigError, match=r'"siglip" needs the library transformers: pip install "vla_ros\[backbones\]"'):
+    with pytest.raises(
+        ConfigError, match=r'"siglip" needs the library transformers: pip install "vla_ros\[backbones\]"'
+    ):
         make_model(shape("siglip"))
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vla_ros.policy.images import DeviceImages, area_weights, shrink
+from vla_ros.policy.device_images import DeviceImages, area_weights
+from vla_ros.policy.images import shrink
 from vla_ros.policy.model import to_input
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]

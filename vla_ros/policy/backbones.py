@@ -259,7 +259,11 @@ class Florence2(Backbone):
 
     def take(self, model: Any) -> int:
         """See `Backbone.take`."""
-        self.eye, self.bridge, self.model = model.vision_tower, model.multi_modal_projector, model.language_model.encoder
+        self.eye, self.bridge, self.model = (
+            model.vision_tower,
+            model.multi_modal_projector,
+            model.language_model.encoder,
+        )
         return int(model.config.text_config.d_model)
 
     def look(self, images: Tensor) -> Tensor:

@@ -108,7 +108,6 @@ class Sentences:
                 self._kept.popitem(last=False)
         return found
 
-
     def kept(self) -> dict[str, Words]:
         """Sentences and numbers to put into a checkpoint; none where the encoder is always at hand."""
         return {} if self._name == "hash" else {**self._known, **self._kept}

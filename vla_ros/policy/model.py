@@ -146,7 +146,9 @@ class VlaModel(nn.Module):
         self.register_buffer("basis", torch.from_numpy(spline.matrix).float(), persistent=False)
         self.register_buffer("solver", torch.from_numpy(spline.solver).float(), persistent=False)
         if getattr(find_encoder(c.encoder), "every_camera", False) or c.language == "backbone":
-            raise ConfigError(f'the encoder "{c.encoder}" with language "{c.language}" needs an action transformer (actor).')
+            raise ConfigError(
+                f'the encoder "{c.encoder}" with language "{c.language}" needs an action transformer (actor).'
+            )
         self.encoders = make_encoders(c)
         self.joint_net = nn.Sequential(nn.Linear(j, 64), nn.ReLU(inplace=True), nn.Linear(64, 64))
         self.word_net = nn.Linear(c.sentence, 16)
