@@ -1,8 +1,8 @@
 """LeRobot's ACT, timed in its own environment at the other end of a pipe; started by `speed.py`, not by hand.
 
-First line in: the sizes, as JSON. First line out: versions, parameters, FLOPs. Then a line "forward" or "whole" per call, and
-its processor and wall time [s] out. "whole" is LeRobot's own way from uint8 pictures to actions: its preparation of an
-observation, its processors, its policy.
+First line in: the sizes, as JSON. First line out: versions, parameters, FLOPs. Then a line "forward" or "whole" per
+call, and its processor and wall time [s] out. "whole" is LeRobot's own way from uint8 pictures to actions: its
+preparation of an observation, its processors, its policy.
 """
 
 import contextlib

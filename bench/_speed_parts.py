@@ -154,7 +154,7 @@ def interleaved(calls: dict[str, Callable[[], Timed]], rounds: int) -> dict[str,
 
 
 def matmul_rate(rounds: int = 5, size: int = 768) -> float:
-    """Floating-point operations per second of processor time of one thread, from products of large matrices; the best."""
+    """Floating-point operations per second of processor time of one thread, at best, of large matrices."""
     a, b = torch.randn(size, size), torch.randn(size, size)
     a @ b
     return max(2 * size**3 / max(timed(lambda: a @ b)[0], 1e-9) for _ in range(rounds))

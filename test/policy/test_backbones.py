@@ -207,7 +207,7 @@ def test_the_sentence_is_split_by_the_folder_s_own_tokenizer(tmp_path) -> None:
 
 def test_bad_folders_are_one_sentence(tmp_path) -> None:
     wanted = replace(shape("siglip"), backbone=BackboneConfig(weights=str(tmp_path)))
-    with pytest.raises(ConfigError, match="there is no config.json in the folder"):
+    with pytest.raises(ConfigError, match=r"there is no config\.json in the folder"):
         make_model(wanted)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "siglip_vision_model", **SHAPES["siglip"]}))
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
@@ -235,9 +235,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
 
 def test_without_the_library_one_sentence_says_what_would_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    with pytest.raises(
-        ConfigError, match=r'"siglip" needs the library transformers: pip install "vla_ros\[backbones\]"'
-    ):
+    with pytest.raises(ConfigError, match=r'"siglip" needs .* transformers: pip install "vla_ros\[backbones\]"'):
         make_model(shape("siglip"))
 
 

@@ -1,7 +1,7 @@
 """Hugging Face backbones as encoders, by name: `siglip`, `dinov2`, `florence2`, `smolvlm`.
 
-Their own code out of `transformers` (the extra `backbones`), all cameras in one batch, one set of weights for all. What they
-say goes to the action transformer token by token. The two that know language may read the sentence themselves
+Their own code out of `transformers` (the extra `backbones`), all cameras in one batch, one set of weights for all. What
+they say goes to the action transformer token by token. The two that know language may read the sentence themselves
 (`language: backbone`): then images and sentence go through the language part together.
 
 Weights come from a folder, safetensors only; nothing is unpickled, no code of a model's own is run, no hub is asked.

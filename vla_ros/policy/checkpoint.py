@@ -99,7 +99,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 def _sentences(data: Any, config: ModelConfig, name: str) -> dict[str, Words]:
     kind = np.int64 if config.language == "backbone" else np.float32
     try:
-        rows = {str(k): np.array(row, dtype=np.float64).astype(kind) for k, row in dict(data or {}).items()}
+        rows: dict[str, Words] = {
+            str(k): np.array(row, dtype=np.float64).astype(kind) for k, row in dict(data or {}).items()
+        }
     except (TypeError, ValueError):
         raise ConfigError(f"the sentences in {name} are not numbers.") from None
     if not all(row.shape == (config.sentence,) and np.isfinite(row).all() for row in rows.values()):

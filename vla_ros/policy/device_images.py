@@ -1,4 +1,4 @@
-"""Camera images to the network's input where the network computes: uint8 goes there, and is made small and scaled there."""
+"""Camera images to the network's input, where it computes: uint8 goes there, and is made small and scaled there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vla_ros.policy.images import centre
 
 @lru_cache(maxsize=16)
 def area_weights(side: int, size: int, device: torch.device) -> Tensor:
-    """What share of each of `side` rows falls into each of `size` rows, shape (size, side): what OpenCV does to unit vectors."""
+    """The share of each of `side` rows in each of `size`, shape (size, side): what OpenCV makes of unit vectors."""
     rows = cv2.resize(np.eye(side, dtype=np.float32), (side, size), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(np.asarray(rows)).to(device)
 
@@ -24,9 +24,9 @@ def area_weights(side: int, size: int, device: torch.device) -> Tensor:
 class DeviceImages:
     """Camera images to the network's input, resized and scaled on the device that computes.
 
-    What goes over the bus is uint8, out of page-locked memory that is kept from call to call, so a copy need not wait for
-    the CPU. The result is that of `shrink` and `to_input` within half a grey level, 0.5 / 255, and what OpenCV itself
-    rounds: one level, 1 / 255, in all (`test/policy/test_images.py`); `shrink` rounds to uint8, this does not.
+    What goes over the bus is uint8, out of page-locked memory that is kept from call to call, so that a copy need not
+    wait for the CPU. The result is that of `shrink` and `to_input` within one grey level, 1 / 255: `shrink` rounds to uint8,
+    this does not.
     """
 
     def __init__(self, size: int, device: torch.device | str = "cpu") -> None:

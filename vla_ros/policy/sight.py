@@ -33,7 +33,7 @@ def make_sight(config: ModelConfig, actor: ActorConfig) -> tuple[nn.ModuleList, 
 def look(
     encoders: nn.ModuleList, readers: nn.ModuleList, images: list[Tensor], words: Tensor, width: int
 ) -> tuple[Tensor, Tensor]:
-    """Tokens (B, P, width) of what is seen, and of the sentence where the encoder reads it, with the place of each (P,).
+    """Tokens (B, P, width) of what is seen, and of a sentence that the encoder reads; and the place of each (P,).
 
     Args:
         encoders: Of `make_sight`.

@@ -167,7 +167,10 @@ _PARTS: dict[str, type] = {
     "spline": SplineConfig,
     "augment": AugmentConfig,
 }
-_PARTS_OF: dict[str, dict[str, type]] = {"actor": {"consensus": ConsensusConfig}}
+_PARTS_OF: dict[str, dict[str, type]] = {
+    "actor": {"consensus": ConsensusConfig},
+    "network": {"backbone": BackboneConfig},
+}
 """Parts of parts."""
 
 
