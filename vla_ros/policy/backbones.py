@@ -12,12 +12,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -49,33 +47,6 @@ def _folder(weights: str) -> Path:
     if not any(folder.glob("*.safetensors")):
         raise ConfigError(f"there are no safetensors in {folder}; weights in other formats are not read.")
     return folder
-
-
-def token_numbers(size: int, weights: str) -> Callable[[str], npt.NDArray[np.int64]]:
-    """A sentence to at most `size` token numbers, filled up with -1.
-
-    By the `tokenizer.json` beside the weights; random weights know no words, and get the bytes of the sentence.
-
-    Raises:
-        ConfigError: No such file, or no library to read it.
-    """
-
-    def fill(numbers: list[int]) -> npt.NDArray[np.int64]:
-        return np.array([*numbers[:size], *[-1] * (size - len(numbers))], dtype=np.int64)
-
-    if not weights:
-        return lambda sentence: fill(list(sentence.encode()))
-    path = Path(weights).expanduser() / "tokenizer.json"
-    if not path.is_file():
-        raise ConfigError(f"a backbone that reads a new sentence needs its tokenizer; there is no {path}.")
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise ConfigError(f"reading {path} needs the library tokenizers: {EXTRA}.") from None
-    reader = Tokenizer.from_file(str(path))
-    reader.no_padding()
-    reader.no_truncation()
-    return lambda sentence: fill(list(reader.encode(sentence).ids))
 
 
 class Backbone(nn.Module):

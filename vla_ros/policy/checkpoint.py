@@ -147,7 +147,7 @@ def load_checkpoint(
         if not torch.isfinite(value).all():
             raise ConfigError(f"tensor {name} of {path.name} has values that are NaN or infinite.")
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
-    model.eval()
+    model.to(memory_format=torch.channels_last).eval()  # as images come
     info = CheckpointInfo(
         robot=data["robot"],
         instruction=str(data.get("instruction", "")),

@@ -25,8 +25,8 @@ class DeviceImages:
     """Camera images to the network's input, resized and scaled on the device that computes.
 
     What goes over the bus is uint8, out of page-locked memory that is kept from call to call, so that a copy need not
-    wait for the CPU. The result is that of `shrink` and `to_input` within one grey level, 1 / 255: `shrink` rounds to uint8,
-    this does not.
+    wait for the CPU. The result is that of `shrink` and `to_input` within one grey level, 1 / 255: `shrink` rounds to
+    uint8, this does not.
     """
 
     def __init__(self, size: int, device: torch.device | str = "cpu") -> None:

@@ -4,7 +4,7 @@
 |---|---|---|
 | `hash` | a bag of words by CRC-32: tells sentences apart, knows nothing of meaning | nothing |
 | `minilm` | all-MiniLM-L6-v2, frozen, 384 numbers: paraphrases lie near each other | the extra `language` |
-| `backbone` | token numbers, for a backbone that reads text itself (`policy/backbones.py`) | its tokenizer |
+| `backbone` | token numbers, for a backbone that reads text itself (`backbones.py`) | its tokenizer |
 
 A sentence is encoded when it is first given and never again; a checkpoint carries what its own sentences came to, so
 that running it needs no encoder until somebody says something new.
@@ -18,12 +18,13 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from vla_ros.core.errors import UnknownName
+from vla_ros.core.errors import ConfigError, UnknownName
 
 Words = npt.NDArray[np.float32] | npt.NDArray[np.int64]
 """A sentence as a network takes it: a vector (W,), or token numbers (W,) filled up with -1."""
@@ -148,7 +149,27 @@ def minilm(size: int, weights: str = "") -> Encode:
 
 @sentence_encoder("backbone")
 def tokens(size: int, weights: str = "") -> Encode:
-    """See `policy/backbones.py`, which is read only when it is wanted."""
-    from vla_ros.policy.backbones import token_numbers
+    """At most `size` token numbers, filled up with -1.
 
-    return token_numbers(size, weights)
+    By the `tokenizer.json` beside the weights; random weights know no words, and get the bytes of the sentence.
+
+    Raises:
+        ConfigError: No such file, or no library to read it.
+    """
+
+    def fill(numbers: list[int]) -> npt.NDArray[np.int64]:
+        return np.array([*numbers[:size], *[-1] * (size - len(numbers))], dtype=np.int64)
+
+    if not weights:
+        return lambda sentence: fill(list(sentence.encode()))
+    path = Path(weights).expanduser() / "tokenizer.json"
+    if not path.is_file():
+        raise ConfigError(f"a backbone that reads a new sentence needs its tokenizer; there is no {path}.")
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise ConfigError(f'reading {path} needs the library tokenizers: pip install "vla_ros[backbones]".') from None
+    reader = Tokenizer.from_file(str(path))
+    reader.no_padding()
+    reader.no_truncation()
+    return lambda sentence: fill(list(reader.encode(sentence).ids))
