@@ -36,7 +36,7 @@ class NetworkConfig:
     trunk: int = 384
     blocks: int = 2
     words: int = 32
-    language: str = "auto"
+    language: str = "hash"
     encoder: str = "keypoint"
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     head: str = "regression"
