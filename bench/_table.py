@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
-def options(doc: str, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options every bench has: `out` (a folder, made if missing, or None) and `quick`."""
+def options(
+    doc: str, argv: Sequence[str] | None, more: Callable[[argparse.ArgumentParser], object] | None = None
+) -> argparse.Namespace:
+    """The options every bench has: `out` (a folder, made if missing, or None) and `quick`; `more` adds its own."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder for plots; none are drawn without it")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, to see that it runs")
+    if more is not None:
+        more(parser)
     given = parser.parse_args(argv)
     if given.out:
         given.out.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import torch
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import Observation
 from vla_ros.policy.checkpoint import CheckpointInfo, save_checkpoint
-from vla_ros.policy.encoders import make_encoder
+from vla_ros.policy.encoders import find_encoder
 from vla_ros.policy.heads import make_head
 from vla_ros.policy.images import shrink
 from vla_ros.policy.instruction import embed
@@ -98,7 +98,7 @@ def test_unknown_names_name_the_nearest() -> None:
     with pytest.raises(UnknownName, match='did you mean "learned"'):
         make_policy("lerned")
     with pytest.raises(UnknownName, match='did you mean "keypoint"'):
-        make_encoder("keypoints", 4, 4, 32)
+        find_encoder("keypoints")
     with pytest.raises(UnknownName, match='did you mean "regression"'):
         make_head("regresion", 4, 4, 4)
     with pytest.raises(ConfigError, match='policy "hold": got an unexpected'):

@@ -2,7 +2,7 @@
 
     image per camera -> encoder -> tokens ─┐
     joints (normalised) -> MLP -> token ───┼─ self-attention -> prefix -> keys and values, once
-    sentence (hashed) -> linear -> token ──┘                                   │
+    sentence (encoded) -> linear -> token ─┘                                   │
     slots of the head, once per horizon ── full attention over both ───────────┴─> head, gate -> chunk
 
 Arm joints are predicted relative to the *measured* joints; grippers as they are.
@@ -22,9 +22,9 @@ from vla_ros.policy.action_head import Run, find_action_head
 from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.attention import ActionTransformer
 from vla_ros.policy.consensus import agreed, disagreement
-from vla_ros.policy.encoders import make_encoder
 from vla_ros.policy.mixture import Mixture, balance_loss, horizon_loss
 from vla_ros.policy.model import Act, ModelConfig
+from vla_ros.policy.sight import look, make_sight
 
 
 class ActorModel(nn.Module):
@@ -63,13 +63,10 @@ class ActorModel(nn.Module):
         self.auxiliary = nn.Linear(a.width, config.auxiliary) if config.auxiliary else None
 
     def _see(self, c: ModelConfig, a: ActorConfig) -> None:
-        self.encoders = nn.ModuleList(
-            [make_encoder(c.encoder, c.channels, c.keypoints, c.image_size) for _ in c.cameras]
-        )
-        self.image_tokens = nn.ModuleList([nn.Linear(int(e.features), a.image_tokens * a.width) for e in self.encoders])
+        self.encoders, self.image_tokens, places = make_sight(c, a)
         self.joint_token = nn.Sequential(nn.Linear(len(c.joints), a.width), nn.GELU(), nn.Linear(a.width, a.width))
-        self.word_token = nn.Linear(c.words, a.width)
-        self.places = nn.Parameter(0.02 * torch.randn(len(c.cameras) * a.image_tokens + 2, a.width))
+        self.word_token = None if c.language == "backbone" else nn.Linear(c.sentence, a.width)
+        self.places = nn.Parameter(0.02 * torch.randn(places, a.width))
         self.seen = ActionTransformer(a.width, a.seen_layers, a.attention, remembers=False)
 
     @property
@@ -81,14 +78,16 @@ class ActorModel(nn.Module):
 
     def features(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
         """The prefix, shape (B, P, width); arguments as in `VlaModel.features`."""
-        seen = [net(image) for net, image in zip(self.encoders, images, strict=True)]
+        tokens, places = look(self.encoders, self.image_tokens, images, words, self.places.shape[1])
         # Only the encoders gain from half precision; coordinates and joints would lose by it.
         with torch.autocast(joints.device.type, enabled=False):
-            width = self.places.shape[1]
-            tokens = [net(x.float()).unflatten(1, (-1, width)) for net, x in zip(self.image_tokens, seen, strict=True)]
-            state = self.joint_token((joints - self.joint_mean) / self.joint_std)
-            tokens += [state[:, None], self.word_token(words)[:, None]]
-            return self.seen(torch.cat(tokens, dim=1) + self.places)
+            rows = [tokens, self.joint_token((joints - self.joint_mean) / self.joint_std)[:, None]]
+            if self.word_token is not None:
+                rows.append(self.word_token(words)[:, None])
+            count = len(self.places)
+            own = torch.arange(count - 2, count, device=places.device)[: len(rows) - 1]
+            where = torch.cat([places, own])
+            return self.seen(torch.cat(rows, dim=1) + self.places[where])
 
     def summary(self, prefix: Tensor) -> Tensor:
         """One vector per sample for the auxiliary outputs, shape (B, width)."""

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vla_ros.policy.actor import ActorModel
+from vla_ros.policy.encoders import find_encoder
 from vla_ros.policy.model import ModelConfig, VlaModel
 
 Model = VlaModel | ActorModel
 """What can be trained, saved and asked for a chunk."""
 
 
+def whole(config: ModelConfig) -> ModelConfig:
+    """The same with the shape of its backbone in it, so that it can be built where the folder of weights is not.
+
+    Raises:
+        ConfigError: The folder does not hold what it should.
+    """
+    cls = find_encoder(config.encoder)
+    if not config.backbone.weights or config.backbone.shape or not hasattr(cls, "shape_of"):
+        return config
+    return replace(config, backbone=replace(config.backbone, shape=cls.shape_of(config)))
+
+
 def make_model(config: ModelConfig) -> Model:
     """An action transformer where `config` has one, else the residual trunk; with unit statistics.
+
+    A backbone with a folder of weights reads them.
 
     Raises:
         ConfigError: Parts that do not fit each other, or a name that is not registered.
     """
+    config = whole(config)
     return VlaModel(config) if config.actor is None else ActorModel(config)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -20,6 +21,7 @@ from safetensors.torch import save
 from vla_ros.config import from_mapping
 from vla_ros.core.errors import ConfigError
 from vla_ros.policy.build import Model, make_model
+from vla_ros.policy.instruction import Words
 from vla_ros.policy.model import ModelConfig
 
 FORMAT = 1
@@ -36,6 +38,7 @@ class CheckpointInfo:
         model: The network's shape, names and grid.
         command: The command that made it.
         seed: The seed given to it.
+        sentences: What sentences of training came to, so that running them needs no sentence encoder.
         notes: Figures worth keeping (steps, frames, success); never read by code.
     """
 
@@ -45,6 +48,7 @@ class CheckpointInfo:
     command: str = ""
     seed: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
+    sentences: Mapping[str, Words] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
@@ -57,6 +61,8 @@ def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
         "command": info.command,
         "seed": info.seed,
         "notes": info.notes,
+        # Nine digits are a float32, whole.
+        "sentences": {k: [float(f"{v:.9g}") for v in row.tolist()] for k, row in info.sentences.items()},
     }
     statistics = dict(model.named_buffers())
     tensors = {
@@ -90,6 +96,19 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return data, tensors
 
 
+def _sentences(data: Any, config: ModelConfig, name: str) -> dict[str, Words]:
+    kind = np.int64 if config.language == "backbone" else np.float32
+    try:
+        rows: dict[str, Words] = {
+            str(k): np.array(row, dtype=np.float64).astype(kind) for k, row in dict(data or {}).items()
+        }
+    except (TypeError, ValueError):
+        raise ConfigError(f"the sentences in {name} are not numbers.") from None
+    if not all(row.shape == (config.sentence,) and np.isfinite(row).all() for row in rows.values()):
+        raise ConfigError(f"the sentences in {name} are not {config.sentence} finite numbers each.")
+    return rows
+
+
 def load_checkpoint(
     path: Path | str, robot: str | None = None, joints: Sequence[str] | None = None
 ) -> tuple[Model, CheckpointInfo]:
@@ -115,7 +134,8 @@ def load_checkpoint(
     config = from_mapping(ModelConfig, {**data["model"], "auxiliary": 0}, path.name)
     if joints is not None and set(joints) != set(config.joints):
         raise ConfigError(f"{path.name} moves {', '.join(config.joints)}; the robot has {', '.join(joints)}.")
-    model = make_model(config)
+    # All weights are in the file: those a backbone began with are not looked for.
+    model = make_model(replace(config, backbone=replace(config.backbone, weights="")))
     wanted = model.state_dict()
     missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or extra:
@@ -127,7 +147,7 @@ def load_checkpoint(
         if not torch.isfinite(value).all():
             raise ConfigError(f"tensor {name} of {path.name} has values that are NaN or infinite.")
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
-    model.eval()
+    model.to(memory_format=torch.channels_last).eval()  # as images come
     info = CheckpointInfo(
         robot=data["robot"],
         instruction=str(data.get("instruction", "")),
@@ -135,5 +155,6 @@ def load_checkpoint(
         command=str(data.get("command", "")),
         seed=int(data.get("seed", 0)),
         notes=dict(data.get("notes") or {}),
+        sentences=_sentences(data.get("sentences"), config, path.name),
     )
     return model, info

@@ -1,24 +1,28 @@
 """Image encoders, by name: an RGB batch to one feature vector per image.
 
-Add one by writing a module with `features: int` and decorating it with `@encoder("name")`.
+Add one by writing a module with `features: int` and decorating it with `@encoder("name")`. Pretrained backbones,
+which give many tokens per image, are in `backbones.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from vla_ros.core.errors import UnknownName
 
+if TYPE_CHECKING:
+    from vla_ros.policy.model import ModelConfig
+
 E = TypeVar("E", bound="type[nn.Module]")
 _ENCODERS: dict[str, type[nn.Module]] = {}
 
 
 def encoder(name: str) -> Callable[[E], E]:
-    """Register an encoder class under `name`; it is built as `cls(channels, keypoints, size)`."""
+    """Register an encoder class under `name`; it is built as `cls(config)` of a `ModelConfig`."""
 
     def add(cls: E) -> E:
         _ENCODERS[name] = cls
@@ -27,15 +31,26 @@ def encoder(name: str) -> Callable[[E], E]:
     return add
 
 
-def make_encoder(name: str, channels: int, keypoints: int, size: int) -> nn.Module:
-    """Build the encoder called `name` for images of `size` x `size` pixels.
+def find_encoder(name: str) -> type[nn.Module]:
+    """The class of the encoder called `name`.
 
     Raises:
         UnknownName: There is none of that name.
     """
     if name not in _ENCODERS:
         raise UnknownName("encoder", name, _ENCODERS)
-    return _ENCODERS[name](channels, keypoints, size)
+    return _ENCODERS[name]
+
+
+def make_encoders(config: ModelConfig) -> nn.ModuleList:
+    """One encoder per camera, or a single one that sees for all (`every_camera`).
+
+    Raises:
+        UnknownName: There is none of the name the configuration gives.
+    """
+    cls = find_encoder(config.encoder)
+    count = 1 if getattr(cls, "every_camera", False) else len(config.cameras)
+    return nn.ModuleList([cls(config) for _ in range(count)])
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
@@ -72,10 +87,10 @@ class KeypointEncoder(nn.Module):
     what has no single place: is the cube between the fingers, is the hand open.
     """
 
-    def __init__(self, channels: int, keypoints: int, size: int) -> None:
-        """Build for `size` x `size` RGB images; `channels` is the width of the finest map."""
+    def __init__(self, config: ModelConfig) -> None:
+        """Build for square RGB images of `image_size`; `channels` is the width of the finest map."""
         super().__init__()
-        c = channels
+        c, keypoints, size = config.channels, config.keypoints, config.image_size
         self.stem = nn.Sequential(
             _conv(3, c, 5, 2), _conv(c, 2 * c, 3, 2), _conv(2 * c, 2 * c, 3, 1), _conv(2 * c, 2 * c, 3, 1)
         )

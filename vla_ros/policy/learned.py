@@ -13,7 +13,7 @@ from vla_ros.core.records import Chunk, Observation, reorder
 from vla_ros.policy.build import Model
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint
 from vla_ros.policy.images import shrink
-from vla_ros.policy.instruction import embed
+from vla_ros.policy.instruction import Sentences
 from vla_ros.policy.model import to_input
 from vla_ros.policy.policy import policy
 
@@ -61,13 +61,10 @@ class LearnedPolicy:
     def _setup(self, model: Model, info: CheckpointInfo) -> None:
         self._model, self.info = model.eval(), info
         self.joints, self.cameras = info.model.joints, info.model.cameras
-        self._words: tuple[str, torch.Tensor] | None = None
+        m = info.model
+        self._sentences = Sentences(m.language, m.words, m.backbone.weights, info.sentences)
+        self._sentences(info.instruction)  # what its encoder lacks is said now, not under way
         self.doubt_rad: float | None = None
-
-    def _embed(self, sentence: str) -> torch.Tensor:
-        if self._words is None or self._words[0] != sentence:
-            self._words = (sentence, torch.from_numpy(embed(sentence, self.info.model.words))[None])
-        return self._words[1]
 
     def infer(self, observation: Observation) -> Chunk:
         """See `Policy.infer`; an empty instruction stands for the one of training.
@@ -84,7 +81,7 @@ class LearnedPolicy:
         joints = torch.from_numpy(observation.positions[order].astype(np.float32))[None]
         size = self.info.model.image_size
         images = [to_input(torch.from_numpy(shrink(observation.images[n], size))[None]) for n in self.cameras]
-        words = self._embed(observation.instruction or self.info.instruction)
+        words = torch.from_numpy(self._sentences(observation.instruction or self.info.instruction))[None]
         with torch.inference_mode():
             act = self._model.act(images, joints, words, seed=observation.stamp_ns)
         count = act.execute[0]

@@ -2,7 +2,7 @@
 
     image per camera -> encoder ─┐
     joints (normalised) -> MLP ──┼─ concat -> trunk (residual MLP) -> head -> control points
-    sentence (hashed) -> linear ─┘        └─> auxiliary outputs, at training only
+    sentence (encoded) -> linear ┘        └─> auxiliary outputs, at training only
 
 Control points are deltas to the *measured* joints, normalised per (joint, slot). Everything needed to
 undo that is in the model's own buffers, so a checkpoint cannot lose its statistics.
@@ -22,8 +22,10 @@ from vla_ros.config import from_mapping
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import Array
 from vla_ros.policy.actor_config import ActorConfig
-from vla_ros.policy.encoders import make_encoder
+from vla_ros.policy.backbone_config import BackboneConfig
+from vla_ros.policy.encoders import find_encoder, make_encoders
 from vla_ros.policy.heads import make_head
+from vla_ros.policy.instruction import sentence_size
 from vla_ros.policy.spline import ChunkSpline, SplineConfig
 
 
@@ -39,8 +41,10 @@ class ModelConfig:
         keypoints: Keypoints per camera.
         trunk: Width of the trunk.
         blocks: Residual blocks in the trunk.
-        words: Buckets of the hashed sentence.
+        words: Buckets of a hashed sentence, or the most tokens of one that a backbone reads.
+        language: Name in the registry of sentence encoders.
         encoder: Name in the registry of encoders.
+        backbone: For encoders that are pretrained backbones.
         head: Name in the registry of heads.
         auxiliary: Numbers the training-only output predicts; 0 for none.
         spline: Shape of the chunk.
@@ -55,7 +59,9 @@ class ModelConfig:
     trunk: int = 384
     blocks: int = 2
     words: int = 32
+    language: str = "hash"
     encoder: str = "keypoint"
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
     head: str = "regression"
     auxiliary: int = 0
     spline: SplineConfig = field(default_factory=SplineConfig)
@@ -65,6 +71,8 @@ class ModelConfig:
         """Check; lists from JSON become tuples."""
         object.__setattr__(self, "joints", tuple(self.joints))
         object.__setattr__(self, "cameras", tuple(self.cameras))
+        if isinstance(self.backbone, Mapping):
+            object.__setattr__(self, "backbone", from_mapping(BackboneConfig, self.backbone, "backbone"))
         if isinstance(self.spline, Mapping):
             object.__setattr__(self, "spline", from_mapping(SplineConfig, self.spline, "spline"))
         if isinstance(self.actor, Mapping):
@@ -74,6 +82,11 @@ class ModelConfig:
         for name in ("image_size", "channels", "keypoints", "trunk", "words"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"model {name} must be greater than zero; got {getattr(self, name)}.")
+
+    @property
+    def sentence(self) -> int:
+        """How many numbers a sentence is."""
+        return sentence_size(self.language, self.words)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, for the checkpoint."""
@@ -132,11 +145,13 @@ class VlaModel(nn.Module):
         spline = ChunkSpline(c.spline)
         self.register_buffer("basis", torch.from_numpy(spline.matrix).float(), persistent=False)
         self.register_buffer("solver", torch.from_numpy(spline.solver).float(), persistent=False)
-        self.encoders = nn.ModuleList(
-            [make_encoder(c.encoder, c.channels, c.keypoints, c.image_size) for _ in c.cameras]
-        )
+        if getattr(find_encoder(c.encoder), "every_camera", False) or c.language == "backbone":
+            raise ConfigError(
+                f'the encoder "{c.encoder}" with language "{c.language}" needs an action transformer (actor).'
+            )
+        self.encoders = make_encoders(c)
         self.joint_net = nn.Sequential(nn.Linear(j, 64), nn.ReLU(inplace=True), nn.Linear(64, 64))
-        self.word_net = nn.Linear(c.words, 16)
+        self.word_net = nn.Linear(c.sentence, 16)
         seen = sum(int(e.features) for e in self.encoders)
         self.inlet = nn.Linear(seen + 64 + 16, c.trunk)
         self.trunk = nn.Sequential(*[_Block(c.trunk) for _ in range(c.blocks)], nn.LayerNorm(c.trunk))
@@ -186,7 +201,7 @@ class VlaModel(nn.Module):
         Args:
             images: One batch per camera, in the order of `config.cameras`, (B, 3, S, S) in [-0.5, 0.5].
             joints: Measured positions, shape (B, J) [rad].
-            words: Hashed sentences, shape (B, W).
+            words: Sentences, shape (B, W).
 
         Returns:
             Shape (B, trunk).

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vla_ros.data.augment import augment
 from vla_ros.data.demos import DemoDataset
-from vla_ros.policy.instruction import embed
+from vla_ros.policy.instruction import Sentences
 from vla_ros.policy.model import to_input
 from vla_ros.train.config import TrainConfig
 
@@ -23,7 +23,7 @@ class Batch:
     Attributes:
         images: One (B, 3, S, S) per camera.
         joints: Measured (with noise), shape (B, J) [rad].
-        words: Hashed sentences, shape (B, W).
+        words: Sentences, shape (B, W).
         labels: Absolute targets, shape (B, K, J) [rad].
         truth: Shape (B, A).
     """
@@ -43,6 +43,8 @@ class BatchMaker:
         self.data, self.config = data, config
         self._rng = np.random.default_rng(seed)
         self._order: Iterator[int] = iter(())
+        n = config.network
+        self.sentences = Sentences(n.language, n.words, n.backbone.weights)
         self.update()
 
     def update(self) -> None:
@@ -50,7 +52,7 @@ class BatchMaker:
         self.joints = self.data.stacked("joints")
         self.labels = self.data.stacked("labels")
         self.truth = self.data.stacked("truth")
-        self.words = np.stack([embed(e.instruction, self.config.network.words) for e in self.data.episodes])
+        self.words = np.stack([self.sentences(e.instruction) for e in self.data.episodes])
         self._order = iter(())
 
     def _draw(self, count: int) -> np.ndarray:

@@ -14,7 +14,9 @@ from vla_ros.config import from_mapping, load_yaml, require
 from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.data.augment import AugmentConfig
 from vla_ros.policy.actor_config import ActorConfig
+from vla_ros.policy.backbone_config import BackboneConfig
 from vla_ros.policy.consensus import ConsensusConfig
+from vla_ros.policy.instruction import usual_language
 from vla_ros.policy.spline import SplineConfig
 
 EVALUATION_SEED = 1_000_000
@@ -23,15 +25,28 @@ EVALUATION_SEED = 1_000_000
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The part of `ModelConfig` that is a choice and not given by robot and data; see there."""
+    """The part of `ModelConfig` that is a choice and not given by robot and data; see there.
+
+    `language` "auto" is settled at once: `backbone` where the encoder reads sentences, else `minilm` where its weights
+    are installed, else `hash`.
+    """
 
     channels: int = 16
     keypoints: int = 32
     trunk: int = 384
     blocks: int = 2
     words: int = 32
+    language: str = "hash"
     encoder: str = "keypoint"
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
     head: str = "regression"
+
+    def __post_init__(self) -> None:
+        """Settle the language; a mapping becomes the backbone it stands for."""
+        if isinstance(self.backbone, Mapping):
+            object.__setattr__(self, "backbone", from_mapping(BackboneConfig, self.backbone, "network.backbone"))
+        if self.language == "auto":
+            object.__setattr__(self, "language", usual_language(self.encoder))
 
 
 @dataclass(frozen=True)
@@ -152,7 +167,10 @@ _PARTS: dict[str, type] = {
     "spline": SplineConfig,
     "augment": AugmentConfig,
 }
-_PARTS_OF: dict[str, dict[str, type]] = {"actor": {"consensus": ConsensusConfig}}
+_PARTS_OF: dict[str, dict[str, type]] = {
+    "actor": {"consensus": ConsensusConfig},
+    "network": {"backbone": BackboneConfig},
+}
 """Parts of parts."""
 
 

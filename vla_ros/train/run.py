@@ -161,6 +161,7 @@ class Trainer:
             model=replace(learner.average.config, auxiliary=0),
             command=self.order.command,
             seed=self.order.seed,
+            sentences=learner.maker.sentences.kept(),
             notes={
                 "task": self.config.task,
                 "steps": learner.step_count,
