@@ -10,6 +10,8 @@ Arm joints are predicted relative to the *measured* joints; grippers as they are
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -154,11 +156,13 @@ class ActorModel(nn.Module):
         said = self.head.say(self.pass_from(self.features(images, joints, words)), noise)
         origin = self.origin(joints)
         waypoints = self.code.waypoints(said.fused) + origin
+        points = said.fused + origin if self.code.as_spline else None
         if self.mixture.count == 1:
             fixed = self.settings.consensus.fixed or self.config.spline.waypoints
-            return Act(waypoints, [min(fixed, self.config.spline.waypoints)] * len(joints))
+            return Act(waypoints, [min(fixed, self.config.spline.waypoints)] * len(joints), points=points)
         heads = self.code.waypoints(said.heads) + origin[:, None]
-        return self._agree(waypoints, heads[..., self.arm], self._waypoint_shares(said.weights))
+        act = self._agree(waypoints, heads[..., self.arm], self._waypoint_shares(said.weights))
+        return replace(act, points=points)
 
     def _waypoint_shares(self, weights: Tensor) -> Tensor:
         """Weights per step (B, N, S) as weights per waypoint (B, N, K), of the horizons that reach it."""

@@ -12,6 +12,7 @@ from vla_ros.core.errors import RecordError
 from vla_ros.core.records import Chunk, Observation, reorder
 from vla_ros.policy.build import Model
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint
+from vla_ros.policy.curve import curve_chunk, is_curve
 from vla_ros.policy.images import shrink
 from vla_ros.policy.instruction import embed
 from vla_ros.policy.model import to_input
@@ -61,6 +62,8 @@ class LearnedPolicy:
     def _setup(self, model: Model, info: CheckpointInfo) -> None:
         self._model, self.info = model.eval(), info
         self.joints, self.cameras = info.model.joints, info.model.cameras
+        actor = info.model.actor
+        self._steps = tuple(actor is not None and name in actor.gripper for name in self.joints)
         self._words: tuple[str, torch.Tensor] | None = None
         self.doubt_rad: float | None = None
 
@@ -72,8 +75,9 @@ class LearnedPolicy:
     def infer(self, observation: Observation) -> Chunk:
         """See `Policy.infer`; an empty instruction stands for the one of training.
 
-        A mixture of horizons sends the waypoints its horizons agree on, and no more: the less sure, the shorter the
+        A mixture of horizons sends as far as its horizons agree, and no more: the less sure, the shorter the
         plan, and the sooner the arm slows down. The same observation gets the same chunk, from networks that draw too.
+        Control points are sent as the curve they are, see `curve_chunk`.
         """
         missing = [name for name in self.cameras if name not in observation.images]
         if missing:
@@ -89,8 +93,14 @@ class LearnedPolicy:
             act = self._model.act(images, joints, words, seed=observation.stamp_ns)
         count = act.execute[0]
         self.doubt_rad = None if act.apart is None else float(act.apart[0, :count].mean())
-        waypoints = act.waypoints[0, :count].double().numpy()
-        return Chunk.from_rate(observation.stamp_ns, self.joints, waypoints, self.info.model.spline.dt_s)
+        return self._chunk(observation.stamp_ns, act.waypoints[0, :count], act.points)
+
+    def _chunk(self, stamp_ns: int, waypoints: torch.Tensor, points: torch.Tensor | None) -> Chunk:
+        """What is sent: a spline's own curve as far as its waypoints are worth executing, else the waypoints."""
+        spline, rows = self.info.model.spline, waypoints.double().numpy()
+        if points is None or not is_curve(spline):
+            return Chunk.from_rate(stamp_ns, self.joints, rows, spline.dt_s)
+        return curve_chunk(stamp_ns, self.joints, points[0].double().numpy(), rows, spline, self._steps)
 
     def reset(self) -> None:
         """Forget how sure the last chunk was; the network has no memory."""
