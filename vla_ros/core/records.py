@@ -237,7 +237,15 @@ class Chunk:
 
     def at(self, t_ns: int) -> Array:
         """The targets at one instant, on the curve or linear between waypoints; constant outside; shape (J,) [rad]."""
-        here: Array = self.sample(np.array([(t_ns - self.stamp_ns) / NS]))[0]
+        x = (t_ns - self.stamp_ns) / NS
+        if self.curved:
+            on_it: Array = self.sample(np.array([x]))[0]
+            return on_it
+        k = int(np.searchsorted(self.offsets_s, x))
+        first, last = max(k - 1, 0), min(k, len(self.offsets_s) - 1)
+        before, after = self.offsets_s[first], self.offsets_s[last]
+        u = (x - before) / (after - before) if first != last else 0.0
+        here: Array = self.positions[first] * (1.0 - u) + self.positions[last] * u
         return here
 
     def sample(self, x: Array) -> Array:
