@@ -24,7 +24,7 @@ from tqdm import tqdm
 from vla_ros.config import config_dir
 from vla_ros.core.records import NS, Array, Chunk
 from vla_ros.data.record import Job, run
-from vla_ros.data.rollout import LinearExecutor, RolloutConfig
+from vla_ros.data.rollout import CURVE_STEP_S, LinearExecutor, RolloutConfig
 from vla_ros.train.evaluate import make_executor, wilson
 
 DELAYS_MS = (0, 100, 200, 400)
@@ -37,6 +37,7 @@ class PlayedExecutor(LinearExecutor):
 
     def take(self, chunk: Chunk, now_ns: int) -> None:
         """Put a chunk in force, its times counted from now."""
+        chunk = chunk.as_waypoints(CURVE_STEP_S)
         here = self.at(now_ns)
         self._times = np.concatenate([[now_ns / NS], now_ns / NS + chunk.offsets_s])
         self._rows = np.concatenate([here[None], chunk.positions])

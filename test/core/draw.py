@@ -53,7 +53,16 @@ def wild_chunk(rng: np.random.Generator, limits: Limits, now_ns: int) -> Chunk:
     wave = np.sin(2 * np.pi * rng.uniform(0.0, 3.0, n) * t + rng.uniform(0.0, 6.0, n))
     bias, noise = rng.normal(0.0, 0.3, n), rng.normal(0.0, 0.02, (count, n))
     positions = middle + half * (rng.choice([0.3, 1.0, 3.0]) * wave + bias + noise)
-    return Chunk.from_rate(now_ns - int(rng.uniform(0.0, 0.3) * NS), limits.joints, positions, dt)
+    chunk = Chunk.from_rate(now_ns - int(rng.uniform(0.0, 0.3) * NS), limits.joints, positions, dt)
+    return wild_curve(rng, chunk, limits) if count > 1 and rng.random() < 0.3 else chunk
+
+
+def wild_curve(rng: np.random.Generator, chunk: Chunk, limits: Limits) -> Chunk:
+    """A curve through the same points that is as fast as the limits allow at them, or far too fast."""
+    reach = rng.choice([0.3, 10.0]) * np.array([limits.velocity, limits.acceleration])
+    velocities, accelerations = rng.normal(0.0, 1.0, (2, *chunk.positions.shape)) * reach[:, None]
+    times = np.append(rng.choice([0.0, chunk.offsets_s[0]]), chunk.offsets_s[1:])
+    return Chunk(chunk.stamp_ns, chunk.joints, times, chunk.positions, velocities, accelerations)
 
 
 def any_plan(rng: np.random.Generator, joints: int = 3, start_ns: int = T0) -> Plan:

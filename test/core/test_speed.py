@@ -44,11 +44,13 @@ def test_a_clock_that_steps_back_does_not_speed_up() -> None:
     assert speed.scale(T0 + NS // 2) == half
 
 
-@pytest.mark.parametrize("doubt", ["disagreement", "latency", "refused"])
+@pytest.mark.parametrize("doubt", ["disagreement", "doubt", "latency", "refused"])
 def test_each_doubt_slows_at_once_and_lets_go_slowly(doubt: str) -> None:
     speed = full()
     if doubt == "disagreement":
         speed.disagreement(0.6)
+    elif doubt == "doubt":
+        speed.doubt(0.4)
     elif doubt == "latency":
         speed.plan(False, 1.75)
     else:
@@ -56,6 +58,7 @@ def test_each_doubt_slows_at_once_and_lets_go_slowly(doubt: str) -> None:
             speed.plan(k % 5 < 3)
     assert speed.scale(T0) == pytest.approx(0.55)
     speed.disagreement(0.0)
+    speed.doubt(0.0)
     for _ in range(PLANS):
         speed.plan(False, 0.1)
     assert speed.scale(T0) == pytest.approx(0.55)
@@ -102,7 +105,7 @@ def test_every_bad_setting_is_named(name: str, value: float) -> None:
         SpeedConfig(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["disagreement", "latency", "refused"])
+@pytest.mark.parametrize("name", ["disagreement", "doubt", "latency", "refused"])
 def test_a_warning_after_the_stop_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         SpeedConfig(**{f"{name}_warn": 5.0, f"{name}_stop": 5.0})

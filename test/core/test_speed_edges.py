@@ -61,7 +61,7 @@ def test_what_the_operator_may_ask_for(asked: float, taken: bool) -> None:
     assert Speed(SpeedConfig()).ask(asked) is taken
 
 
-@pytest.mark.parametrize("name", ["disagreement", "latency", "refused"])
+@pytest.mark.parametrize("name", ["disagreement", "doubt", "latency", "refused"])
 def test_equal_thresholds_are_refused_and_nearly_equal_ones_are_not(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         SpeedConfig(**{f"{name}_warn": 0.5, f"{name}_stop": 0.5})

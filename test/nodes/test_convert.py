@@ -42,6 +42,26 @@ def test_a_chunk_travels_to_the_nanosecond():
     assert np.abs(back.offsets_s - chunk.offsets_s).max() <= 1e-9
 
 
+def test_a_curve_travels_with_its_derivatives_and_what_is_not_whole_is_waypoints():
+    rng = np.random.default_rng(3)
+    chunk = Chunk(1_000_000_000, ("a", "b"), 0.25 * np.arange(7), *rng.normal(size=(3, 7, 2)))
+    message = over_the_wire(convert.chunk_to_message(chunk))
+    back = convert.chunk_from_message(message)
+    assert back.curved
+    for name in ("offsets_s", "positions", "velocities", "accelerations"):
+        assert np.array_equal(getattr(back, name), getattr(chunk, name))
+    message.points[3].accelerations = []
+    assert not convert.chunk_from_message(message).curved
+    message.points[3].accelerations = [0.0]
+    with pytest.raises(RecordError, match="1 accelerations for 2 joints"):
+        convert.chunk_from_message(message)
+    message.points[3].accelerations = [0.0, float("nan")]
+    with pytest.raises(RecordError, match="finite"):
+        convert.chunk_from_message(message)
+    del message.points[1:]
+    assert not convert.chunk_from_message(message).curved
+
+
 def test_joint_state_keeps_names_and_absent_velocities():
     message = JointState(name=["a", "b"], position=[1.0, 2.0])
     state = convert.joint_state_from_message(message)

@@ -43,8 +43,9 @@ def test_learned_answers_with_a_chunk(checkpoint: Path) -> None:
     assert policy.cameras == ("front", "wrist")
     assert chunk.stamp_ns == 123
     assert chunk.joints == JOINTS
-    assert chunk.positions.shape == (32, 3)
-    np.testing.assert_allclose(chunk.offsets_s, 0.05 * np.arange(1, 33))
+    assert chunk.curved
+    np.testing.assert_allclose(chunk.offsets_s, 1.6 * np.arange(7) / 6, atol=1e-9)
+    assert chunk.positions.shape == (7, 3)
     assert np.isfinite(chunk.positions).all()
 
 

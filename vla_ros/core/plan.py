@@ -6,7 +6,6 @@ join with continuous derivatives, is held without error, and so is what a trajec
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vla_ros.core.errors import RecordError
+from vla_ros.core.quintic import quintic_coefficients, quintic_values
 from vla_ros.core.records import FARTHEST_NS, NS, Array, check_names, check_stamp, frozen, reorder
 
 
@@ -45,41 +45,6 @@ class Motion(Protocol):
 
     def at(self, t_ns: int) -> State:
         """The state at one instant."""
-
-
-_HERMITE = np.array(
-    [
-        [1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-        [0.0, 1.0, 0.0, 0.0, 0.0, 0.0],
-        [0.0, 0.0, 0.5, 0.0, 0.0, 0.0],
-        [0.0, -6.0, -1.5, 10.0, -4.0, 0.5],
-        [0.0, 8.0, 1.5, -15.0, 7.0, -1.0],
-        [0.0, -3.0, -0.5, 6.0, -3.0, 0.5],
-    ]
-)
-"""From (p, h v, h^2 a) at the start of a piece and (p - start, h v, h^2 a) at its end to the coefficients."""
-_FALLING = np.array([[math.perm(k, n) for k in range(6)] for n in range(6)], dtype=np.float64)
-"""Derivative n of u^k is `_FALLING[n, k]` u^(k - n)."""
-
-
-def quintic_coefficients(h: Array, p: Array, v: Array, a: Array) -> Array:
-    """Monomial coefficients of the quintic Hermite pieces, in u = (t - t_i) / h_i.
-
-    Args:
-        h: Duration of each piece, shape (M,) [s].
-        p: Positions at the knots, shape (M + 1, J).
-        v: Velocities at the knots, shape (M + 1, J).
-        a: Accelerations at the knots, shape (M + 1, J).
-
-    Returns:
-        Shape (M, 6, J); row k multiplies u^k.
-    """
-    ends = np.empty((len(h), 6, p.shape[1]))
-    h1, h2 = h[:, None], (h * h)[:, None]
-    ends[:, 0], ends[:, 1], ends[:, 2] = p[:-1], h1 * v[:-1], h2 * a[:-1]
-    ends[:, 3], ends[:, 4], ends[:, 5] = p[1:] - p[:-1], h1 * v[1:], h2 * a[1:]
-    coefficients: Array = np.matmul(_HERMITE, ends)
-    return coefficients
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,9 +163,7 @@ class Plan:
         before = self.offsets_ns[i]
         span = self.offsets_ns[i + 1] - before
         u = (offsets - before) / span
-        weights = _FALLING[order, order:] * u[:, None] ** np.arange(6.0 - order)
-        weights /= (span[:, None] / NS) ** order
-        out: Array = np.matmul(weights[:, None], self._pieces[:, order:].take(i, axis=0))[:, 0]
+        out = quintic_values(self._pieces, i, u, span / NS, order)
         out[offsets >= self.offsets_ns[-1]] = self.positions[-1] if order == 0 else 0.0
         return out
 

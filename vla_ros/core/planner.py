@@ -7,6 +7,8 @@ Per joint a small quadratic program in the control points c of a clamped B-splin
     subject to  q, q', q'' at t_s as in the plan in force;  q' = q'' = 0 at the end;
                 control points of q, q', q'', q''' inside the limits.
 
+The y_k are waypoints; or they are points on a chunk's curve so that the sum is the integral of (q - y)^2.
+
 A B-spline lies in the hull of its control points, so bounded control points bound the curve at every
 instant. The equalities are eliminated, the Hessian is common to all joints, and a joint whose
 unconstrained optimum already obeys every bound needs no active-set iterations at all.
@@ -15,31 +17,17 @@ unconstrained optimum already obeys every bound needs no active-set iterations a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from vla_ros.core.errors import ConfigError, RecordError
+from vla_ros.core.follow import Targets, quadrature, waypoint_targets
+from vla_ros.core.grid import DEGREE, FIXED, GRADING, TICKS, make_grid
 from vla_ros.core.plan import Plan, State
 from vla_ros.core.records import NS, Array, Chunk, Refusal
 from vla_ros.core.robot import Limits
-from vla_ros.core.spline import (
-    LocalBasis,
-    clamped_knots,
-    derivative_matrix,
-    evaluation_matrix,
-    gram_matrix,
-)
 
-DEGREE = 5
-FIXED = 3
-"""Control points fixed by (p, v, a) at the start; as many coincide at the end."""
-GRADING = 1.5
-"""Breakpoint i of n lies at (i/n)^1.5 of the window: short pieces where the state is prescribed."""
-TICKS = 10_000
-"""Breakpoints lie at whole multiples of 1 / TICKS of the window, and windows are whole multiples of TICKS
-nanoseconds: so every knot lies at a whole nanosecond, and one grid serves every window."""
 SHORTEST_NS = 1_200_000
 """Windows are no shorter than makes their first piece this long."""
 SOLVER_TOLERANCE = 1e-10
@@ -96,56 +84,6 @@ class PlannerConfig:
             raise ConfigError(f"planner: margin must be in (0, 1]; got {self.margin}.")
 
 
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    """The program on the window [0, 1], which scales to every other; N control points, n unknowns, m rows.
-
-    The columns of each matrix are the 3 quantities (p, v, a) of the start, then the n unknowns.
-    """
-
-    ticks: npt.NDArray[np.int64]
-    """(M + 1,): the breakpoints, in 1 / `TICKS` of the window."""
-    waypoints: LocalBasis
-    points: Array
-    """(N, 3 + n): the control points."""
-    jerk: Array
-    """(3 + n, 3 + n): the integral of squared jerk, as a quadratic form."""
-    rows: Array
-    """(m, 3 + n): position, velocity, acceleration and jerk control points, those that can be moved."""
-    order: npt.NDArray[np.int64]
-    """(m,): which derivative a row bounds; the first n rows are the unknowns themselves, positions."""
-    knots: Array
-    """(3 (M + 1), 3 + n): position, velocity, acceleration at the breakpoints."""
-
-
-@lru_cache(maxsize=16)
-def _grid(count: int) -> _Grid:
-    pieces = count - DEGREE
-    ticks = np.round(TICKS * (np.arange(pieces + 1) / pieces) ** GRADING).astype(np.int64)
-    breaks = ticks / TICKS
-    knots = clamped_knots(breaks, DEGREE)
-    derivatives = [derivative_matrix(knots, DEGREE, k) for k in range(4)]
-    points = np.zeros((count, count - FIXED + 1))
-    points[:FIXED, :FIXED] = np.linalg.inv(np.stack([derivatives[k][0, :FIXED] for k in range(FIXED)]))
-    points[FIXED : count - FIXED, FIXED:-1] = np.eye(count - 2 * FIXED)
-    points[count - FIXED :, -1] = 1.0
-    rows = np.concatenate([d @ points for d in derivatives])
-    order = np.repeat(np.arange(4), [len(d) for d in derivatives])
-    moved = np.abs(rows[:, FIXED:]).max(axis=1)
-    kept = moved > 1e-9 * np.abs(rows).max(axis=1)
-    kept[np.flatnonzero(order == 0)[-2:]] = False
-    states = np.concatenate([evaluation_matrix(knots, DEGREE, k, breaks) for k in range(FIXED)])
-    return _Grid(
-        ticks,
-        LocalBasis(breaks, DEGREE),
-        points,
-        points.T @ gram_matrix(knots, DEGREE, 3) @ points,
-        rows[kept],
-        order[kept],
-        states @ points,
-    )
-
-
 def rest_time_s(limits: Limits) -> float:
     """Time in which every joint can come to rest from any state inside `limits` [s].
 
@@ -171,7 +109,7 @@ class Planner:
         slack = limits.braking_room + POSITION_SLACK * (limits.upper - limits.lower)
         lower = np.stack([limits.lower + slack, -inner.velocity, -inner.acceleration, -inner.jerk])
         upper = np.stack([limits.upper - slack, inner.velocity, inner.acceleration, inner.jerk])
-        self._grid = grid = _grid(self.config.control_points)
+        self._grid = grid = make_grid(self.config.control_points)
         self._rows = np.ascontiguousarray(grid.rows[np.count_nonzero(grid.order == 0) :, FIXED:])
         self._lower, self._upper = lower[grid.order], upper[grid.order]
         self._shortest_ns = int(SHORTEST_NS * (self.config.control_points - DEGREE) ** GRADING)
@@ -223,8 +161,7 @@ class Planner:
                 f"the chunk lies {jump:.3f} rad from the plan in force at the hand-over; "
                 f"at most {self.config.max_disagreement} rad is smoothed over.",
             )
-        times, targets = self._targets(chunk, in_force, t_s)
-        return self._solve(times, targets, start, t_s)
+        return self._solve(self._targets(chunk, in_force, t_s), start, t_s)
 
     def _untimely(self, chunk: Chunk, t_s: int, now_ns: int) -> Refusal | None:
         age = (now_ns - chunk.stamp_ns) / NS
@@ -239,20 +176,28 @@ class Planner:
             return Refusal("stale", "every waypoint of the chunk is past at the hand-over.")
         return None
 
-    def _targets(self, chunk: Chunk, in_force: Plan, t_s: int) -> tuple[Array, Array]:
-        """Times after the hand-over, shape (K,) [s], and where to be then, shape (K, J) [rad]."""
-        times = chunk.offsets_s - (t_s - chunk.stamp_ns) / NS
-        first, last = times.searchsorted([0.0, self.config.horizon_s], side="right")
+    def _targets(self, chunk: Chunk, in_force: Plan, t_s: int) -> Targets:
+        late, horizon = (t_s - chunk.stamp_ns) / NS, self.config.horizon_s
+        times = chunk.offsets_s - late
+        if chunk.curved and times[0] < horizon:
+            begin, end = max(float(times[0]), 0.0), min(float(times[-1]), horizon)
+            knots = self._grid.ticks.astype(np.float64) * (self._window_ns(end) / TICKS / NS)
+            nodes, weights = quadrature(begin, end, times, knots)
+            targets = np.clip(chunk.sample(nodes + late), self.limits.lower, self.limits.upper)
+            if self.config.memory:
+                targets = self._remembered(nodes, targets, in_force, t_s)
+            return Targets(nodes, targets, weights, end)
+        first, last = times.searchsorted([0.0, horizon], side="right")
         last = max(last, first + 1)
         times = times[first:last]
         targets = np.clip(chunk.positions[first:last], self.limits.lower, self.limits.upper)
         if self.config.memory:
             targets = self._remembered(times, targets, in_force, t_s)
-        if not times[-1] <= self.config.horizon_s:
-            part = self.config.horizon_s / times[-1]
+        if not times[-1] <= horizon:
+            part = horizon / times[-1]
             start = in_force.at(t_s).position
             times, targets = times * part, start + (targets - start) * part
-        return times, targets
+        return waypoint_targets(times, targets)
 
     def _remembered(self, times: Array, targets: Array, in_force: Plan, t_s: int) -> Array:
         """The targets averaged with the plan in force, which stands for all chunks before this one.
@@ -269,19 +214,23 @@ class Planner:
         agreement = 1.0 - (apart / (self.config.max_disagreement / 2)) ** 2
         return targets + share[:, None] * np.maximum(agreement, 0.0) * apart
 
-    def _solve(self, times: Array, targets: Array, start: State, t_s: int) -> Plan | Refusal:
-        window_ns = max(int((float(times[-1]) + self._tail_s) * NS), self._shortest_ns)
-        window_ns = -(-window_ns // TICKS) * TICKS
+    def _window_ns(self, end_s: float) -> int:
+        """How long a plan lasts that is to follow targets until `end_s` [ns]."""
+        window_ns = max(int((end_s + self._tail_s) * NS), self._shortest_ns)
+        return -(-window_ns // TICKS) * TICKS
+
+    def _solve(self, targets: Targets, start: State, t_s: int) -> Plan | Refusal:
+        window_ns = self._window_ns(targets.end_s)
         grid, window_s = self._grid, window_ns / NS
 
         # In the time of the unit window, derivative k is window_s^k times as large.
         scale = window_s ** np.arange(4.0)
         state = np.array(start) * scale[:FIXED, None]
-        values = grid.waypoints(times / window_s) @ grid.points
-        weighted = values * np.diff(times, prepend=0.0)[:, None]
+        values = grid.waypoints(targets.times / window_s) @ grid.points
+        weighted = values * targets.weights[:, None]
         cost = values.T @ weighted + (self._smooth * window_s**-5) * grid.jerk
         hessian = np.ascontiguousarray(cost[FIXED:, FIXED:])
-        gradient = cost[FIXED:, :FIXED] @ state - weighted[:, FIXED:].T @ targets
+        gradient = cost[FIXED:, :FIXED] @ state - weighted[:, FIXED:].T @ targets.positions
         known = grid.rows[:, :FIXED] @ state
         factor = scale[grid.order, None]
         lower, upper = self._lower * factor - known, self._upper * factor - known

@@ -5,19 +5,23 @@ Times are integer nanoseconds of the ROS clock. Angles are radians. Joints are m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from vla_ros.core.errors import RecordError
+from vla_ros.core.quintic import quintic_coefficients, quintic_values
 
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 NS = 1_000_000_000
 FARTHEST_NS = 2**62
 """No stamp lies farther from 1970, so sums and differences of stamps fit 64 bits [ns]."""
+HUGE = 1e300
+"""A curve whose coefficients are no larger has finite values everywhere, however senseless they are."""
 
 
 def frozen(values: npt.ArrayLike, what: str, ndim: int) -> Array:
@@ -159,20 +163,25 @@ class Observation:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Future joint targets, as a policy gives them: waypoints, no derivatives.
+    """Future joint targets, as a policy gives them: waypoints, or a curve.
 
     Attributes:
         stamp_ns: Capture time of the observation the chunk answers [ns].
         joints: Names, in column order (J).
         offsets_s: Time of each waypoint after `stamp_ns`, strictly increasing, shape (K,) [s];
-            waypoint k of a chunk of period dt lies at (k + 1) dt.
+            waypoint k of a chunk of period dt lies at (k + 1) dt. Of a curve, its knots.
         positions: Absolute targets, shape (K, J) [rad].
+        velocities: Of a curve, at its knots, shape (K, J) [rad/s]; None for waypoints.
+        accelerations: The same [rad/s^2]. The curve is the piecewise quintic through all three, so a spline of degree
+            3 to 5 is held without error.
     """
 
     stamp_ns: int
     joints: tuple[str, ...]
     offsets_s: Array
     positions: Array
+    velocities: Array | None = None
+    accelerations: Array | None = None
 
     def __post_init__(self) -> None:
         """Check and freeze."""
@@ -187,6 +196,32 @@ class Chunk:
             )
         if not (self.offsets_s[0] >= 0.0 and (np.diff(self.offsets_s) > 0.0).all()):
             raise RecordError("chunk times must not be negative and must increase strictly.")
+        if self.velocities is not None or self.accelerations is not None:
+            self._check_curve()
+
+    def _check_curve(self) -> None:
+        if self.velocities is None or self.accelerations is None or len(self.positions) < 2:
+            raise RecordError("a chunk that is a curve needs velocities, accelerations and at least two knots.")
+        for name in ("velocities", "accelerations"):
+            array = frozen(getattr(self, name), f"chunk {name}", 2)
+            if array.shape != self.positions.shape:
+                raise RecordError(f"chunk {name} must have shape {self.positions.shape}; got {array.shape}.")
+            object.__setattr__(self, name, array)
+        if not (np.abs(self._pieces) <= HUGE).all():
+            raise RecordError("the curve of a chunk has values too large to be computed.")
+
+    @cached_property
+    def _pieces(self) -> Array:
+        assert self.velocities is not None
+        assert self.accelerations is not None
+        h: Array = np.diff(self.offsets_s)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return quintic_coefficients(h, self.positions, self.velocities, self.accelerations)
+
+    @property
+    def curved(self) -> bool:
+        """Whether it is a curve and not waypoints."""
+        return self.velocities is not None
 
     @classmethod
     def from_rate(cls, stamp_ns: int, joints: Sequence[str], positions: npt.ArrayLike, dt_s: float) -> Chunk:
@@ -198,11 +233,14 @@ class Chunk:
         """The same targets on a clock that runs at `scale`, in (0, 1], of the true rate since the stamp."""
         if not 0.0 < scale <= 1.0:
             raise RecordError(f"a chunk is slowed by a factor in (0, 1]; got {scale}.")
-        return Chunk(self.stamp_ns, self.joints, self.offsets_s / scale, self.positions)
+        return self._mapped(self.joints, self.offsets_s / scale, lambda x, order: x * scale**order)
 
     def at(self, t_ns: int) -> Array:
-        """The targets at one instant, linear between waypoints and constant outside them, shape (J,) [rad]."""
+        """The targets at one instant, on the curve or linear between waypoints; constant outside; shape (J,) [rad]."""
         x = (t_ns - self.stamp_ns) / NS
+        if self.curved:
+            on_it: Array = self.sample(np.array([x]))[0]
+            return on_it
         k = int(np.searchsorted(self.offsets_s, x))
         first, last = max(k - 1, 0), min(k, len(self.offsets_s) - 1)
         before, after = self.offsets_s[first], self.offsets_s[last]
@@ -210,12 +248,40 @@ class Chunk:
         here: Array = self.positions[first] * (1.0 - u) + self.positions[last] * u
         return here
 
+    def sample(self, x: Array) -> Array:
+        """The same at instants `x` after the stamp, shape (n,) [s] to (n, J) [rad]."""
+        last = len(self.offsets_s) - 1
+        if last == 0:
+            return np.repeat(self.positions, len(x), axis=0)
+        x = np.clip(x, self.offsets_s[0], self.offsets_s[-1])
+        i = self.offsets_s[1:-1].searchsorted(x, side="right")
+        before = self.offsets_s[i]
+        h = self.offsets_s[i + 1] - before
+        u = (x - before) / h
+        if self.curved:
+            return quintic_values(self._pieces, i, u, h)
+        here: Array = self.positions[i] * (1.0 - u)[:, None] + self.positions[i + 1] * u[:, None]
+        return here
+
+    def as_waypoints(self, dt_s: float) -> Chunk:
+        """What a curve says every `dt_s` [s], as waypoints, for those who can do no better; waypoints as they are."""
+        if not self.curved:
+            return self
+        count = max(int(self.offsets_s[-1] / dt_s + 1e-6), 1)
+        times: Array = dt_s * np.arange(1.0, count + 1)
+        return Chunk.from_rate(self.stamp_ns, self.joints, self.sample(times), dt_s)
+
     def in_order(self, joints: Sequence[str]) -> Chunk:
         """The same chunk with its columns in the order `joints`; raises `RecordError` on any other set."""
         if self.joints == tuple(joints):
             return self
         i = reorder(self.joints, joints, "the chunk")
-        return Chunk(self.stamp_ns, tuple(joints), self.offsets_s, self.positions[:, i])
+        return self._mapped(tuple(joints), self.offsets_s, lambda x, _order: x[:, i])
+
+    def _mapped(self, joints: tuple[str, ...], offsets_s: Array, change: Callable[[Array, int], Array]) -> Chunk:
+        fields = (self.positions, self.velocities, self.accelerations)
+        arrays = [None if x is None else change(x, order) for order, x in enumerate(fields)]
+        return Chunk(self.stamp_ns, joints, offsets_s, *arrays)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

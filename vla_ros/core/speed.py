@@ -27,6 +27,10 @@ class SpeedConfig:
     Attributes:
         disagreement_warn: Chunk against plan in force at the hand-over [rad].
         disagreement_stop: The same [rad].
+        doubt_warn: How far a policy says its own opinions lie apart (a mixture's horizons) [rad]. Generous, and not
+            measured: a mixture cuts its chunk where they are 0.1 rad apart, so only one that is unsure from its first
+            waypoint on comes so far.
+        doubt_stop: The same [rad].
         latency_warn: From the picture to the start of the plan that answers it [s].
         latency_stop: The same [s].
         refused_warn: Share of the newest plans that was refused.
@@ -36,6 +40,8 @@ class SpeedConfig:
 
     disagreement_warn: float = 0.4
     disagreement_stop: float = 0.8
+    doubt_warn: float = 0.2
+    doubt_stop: float = 0.6
     latency_warn: float = 1.0
     latency_stop: float = 2.5
     refused_warn: float = 0.3
@@ -48,7 +54,7 @@ class SpeedConfig:
             value = getattr(self, field.name)
             if not 0.0 < value < np.inf:
                 raise ConfigError(f"supervisor: {field.name} must be greater than 0; got {value}.")
-        for name in ("disagreement", "latency", "refused"):
+        for name in ("disagreement", "doubt", "latency", "refused"):
             if not getattr(self, f"{name}_warn") < getattr(self, f"{name}_stop"):
                 raise ConfigError(f"supervisor: {name}_warn must be less than {name}_stop.")
 
@@ -67,7 +73,7 @@ class Speed:
         """Full speed, nothing heard yet."""
         self._config = config
         self._asked = 1.0
-        self._disagreement = self._latency = 0.0
+        self._disagreement = self._doubt = self._latency = 0.0
         self._refused: deque[bool] = deque(maxlen=PLANS)
         self._strains: dict[str, float] = {}
         self._scale, self._since_ns = LEAST, 0
@@ -83,6 +89,10 @@ class Speed:
         """The newest disagreement [rad]."""
         self._disagreement = distance
 
+    def doubt(self, distance: float) -> None:
+        """The newest doubt of the policy [rad]; one that says nothing more keeps the last until the arm is armed."""
+        self._doubt = distance
+
     def plan(self, refused: bool, latency_s: float | None = None) -> None:
         """A plan was permitted or refused; its latency, where it is known [s]."""
         self._refused.append(refused)
@@ -95,7 +105,7 @@ class Speed:
 
     def begin(self, now_ns: int) -> None:
         """The arm has been armed: begin slowly, with nothing held against the past."""
-        self._disagreement = self._latency = 0.0
+        self._disagreement = self._doubt = self._latency = 0.0
         self._refused.clear()
         self._strains.clear()
         self._scale, self._since_ns = LEAST, now_ns
@@ -107,6 +117,7 @@ class Speed:
         wanted = min(
             self._asked,
             between(self._disagreement, config.disagreement_warn, config.disagreement_stop),
+            between(self._doubt, config.doubt_warn, config.doubt_stop),
             between(self._latency, config.latency_warn, config.latency_stop),
             between(share, config.refused_warn, config.refused_stop),
             *(between(strain, 0.0, 1.0) for strain in self._strains.values()),

@@ -113,6 +113,10 @@ class Disturbance:
         return self._second
 
 
+CURVE_STEP_S = 0.05
+"""A chunk that is a curve becomes waypoints so far apart [s], for those who know no curves."""
+
+
 class LinearExecutor:
     """Newest chunk wins, aligned by time; linear between waypoints; the last one is held."""
 
@@ -122,6 +126,7 @@ class LinearExecutor:
 
     def take(self, chunk: Chunk, now_ns: int) -> None:
         """Put a chunk in force; from the command of now to its first waypoint that lies ahead is one more line."""
+        chunk = chunk.as_waypoints(CURVE_STEP_S)
         times = chunk.stamp_ns / NS + chunk.offsets_s
         ahead = times > now_ns / NS + 1e-9
         if ahead.any():

@@ -40,21 +40,31 @@ def _check_length(message: JointTrajectory, what: str) -> None:
 
 
 def chunk_from_message(message: JointTrajectory) -> Chunk:
-    """A chunk: positions only, stamped with the capture time of its observation."""
+    """A chunk, stamped with the capture time of its observation.
+
+    Points with positions, velocities and accelerations are knots of a curve. Where any of the points has no
+    accelerations or no velocities, they are waypoints, and what else they say is not used.
+    """
     _check_length(message, "chunk")
     offsets = np.array([to_ns(p.time_from_start) for p in message.points]) / NS
-    positions = _rows(message, "positions", "chunk")
-    return Chunk(to_ns(message.header.stamp), tuple(message.joint_names), offsets, positions)
+    names = ["positions"]
+    if len(message.points) > 1 and all(len(p.velocities) and len(p.accelerations) for p in message.points):
+        names += ["velocities", "accelerations"]
+    fields = [_rows(message, name, "chunk") for name in names]
+    return Chunk(to_ns(message.header.stamp), tuple(message.joint_names), offsets, *fields)
 
 
 def chunk_to_message(chunk: Chunk) -> JointTrajectory:
-    """The message of a chunk; waypoint times are rounded to whole nanoseconds."""
+    """The message of a chunk; times are rounded to whole nanoseconds."""
     message = JointTrajectory(joint_names=list(chunk.joints))
     message.header.stamp = to_time(chunk.stamp_ns)
-    for offset, row in zip(chunk.offsets_s, chunk.positions, strict=True):
+    for k, offset in enumerate(chunk.offsets_s):
         ns = round(float(offset) * NS)
-        when = Duration(sec=ns // NS, nanosec=ns % NS)
-        message.points.append(JointTrajectoryPoint(positions=row.tolist(), time_from_start=when))
+        point = JointTrajectoryPoint(positions=chunk.positions[k].tolist())
+        point.time_from_start = Duration(sec=ns // NS, nanosec=ns % NS)
+        if chunk.velocities is not None and chunk.accelerations is not None:
+            point.velocities, point.accelerations = chunk.velocities[k].tolist(), chunk.accelerations[k].tolist()
+        message.points.append(point)
     return message
 
 

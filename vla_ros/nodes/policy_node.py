@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import os
 import random
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -14,15 +17,16 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from sensor_msgs.msg import Image as ImageMessage
 from sensor_msgs.msg import JointState as JointStateMessage
-from std_msgs.msg import String
+from std_msgs.msg import Float64, String
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import config_dir, load_robot, require
-from vla_ros.core.errors import RecordError
+from vla_ros.core.errors import ConfigError, RecordError
 from vla_ros.core.observe import ObserveConfig, Observer
 from vla_ros.core.records import NS, Array, Observation, Refusal
 from vla_ros.nodes import topics
 from vla_ros.nodes.convert import chunk_to_message, image_from_message, joint_state_from_message, to_ns, to_time
+from vla_ros.nodes.in_force import InForce
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, newest, take
 from vla_ros.nodes.run import main as run
@@ -44,6 +48,11 @@ class PolicyParams(ObserveConfig):
         delay_low_ms: Least delay added to every inference, for experiments [ms].
         delay_high_ms: Greatest delay added; drawn uniformly [ms].
         seed: Of the delays.
+        condition: Tell the policy of the plan in force, so that a late chunk agrees with it; see docs/policies.md.
+        handover_s: From a chunk's being sent to its hand-over: transport and the planner's `lead_s` [s].
+        device: What a learned policy runs on: "cpu", "cuda", "cuda:0" and so on.
+        threads: CPU threads of a learned policy.
+        cpus: Processors this node's work may run on, as "1" or "0,2-3"; "" for all.
         log_dir: Folder for `policy.json`, written at the end; "" for none.
     """
 
@@ -54,6 +63,11 @@ class PolicyParams(ObserveConfig):
     delay_low_ms: float = 0.0
     delay_high_ms: float = 0.0
     seed: int = 0
+    condition: bool = False
+    handover_s: float = 0.05
+    device: str = "cpu"
+    threads: int = 1
+    cpus: str = ""
     log_dir: str = ""
 
     def __post_init__(self) -> None:
@@ -61,10 +75,29 @@ class PolicyParams(ObserveConfig):
         super().__post_init__()
         check_log_dir(self.log_dir)
         require(0.1 <= self.rate_hz <= 200.0, f"policy: rate_hz must be 0.1 to 200; got {self.rate_hz}.")
+        require(0.0 <= self.handover_s < 1.0, f"policy: handover_s must be 0 to 1; got {self.handover_s}.")
+        require(1 <= self.threads <= 256, f"policy: threads must be 1 to 256; got {self.threads}.")
         require(
             0.0 <= self.delay_low_ms <= self.delay_high_ms < 60_000.0,
             f"policy: delays must be 0 <= low <= high; got {self.delay_low_ms} to {self.delay_high_ms} ms.",
         )
+
+
+def keep_to(cpus: str) -> None:
+    """Let this thread, and all it starts from now on, run on `cpus` only; "" changes nothing.
+
+    Raises:
+        ConfigError: They cannot be read, or are not there.
+    """
+    if not cpus:
+        return
+    pairs = [re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip()) for part in cpus.split(",")]
+    wanted = {n for m in pairs if m for n in range(int(m[1]), int(m[2] or m[1]) + 1)}
+    have = os.sched_getaffinity(0)
+    if not (all(pairs) and wanted and wanted <= have):
+        named = ", ".join(str(n) for n in sorted(have))
+        raise ConfigError(f'policy: cpus must name some of {named}, as "1" or "0,2-3"; got "{cpus}".')
+    os.sched_setaffinity(0, wanted)
 
 
 class PolicyNode(Loop):
@@ -79,13 +112,17 @@ class PolicyNode(Loop):
         robot = load_robot(params.robot)
         ignored = lambda _message: None  # noqa: E731 - messages are taken, not called back
         self._truth: TruthObserver | None = None
+        keep_to(params.cpus)
         self._policy, self._observer = self._make(robot.joints, robot.name)
+        takes = "committed" in inspect.signature(self._policy.infer).parameters
+        require(takes or not params.condition, f'policy: "{params.policy}" cannot be told of the plan in force.')
+        self._force = InForce(node, self._policy.joints, robot.limits, params.handover_s) if params.condition else None
         self._random = random.Random(params.seed)
         self._instruction = ""
         self._last_stamp_ns = self._next_ns = self._next_report_ns = 0
         self._refusal: Refusal | None = None
         self._counts: Counter[str] = Counter()
-        self._inference_s = 0.0
+        self._inference_s = self._doubt_most = self._doubt_sum = 0.0
         self._ready: tuple[int, JointTrajectory] | None = None
         told = self._truth is not None
         self._truth_sub = node.create_subscription(String, topics.SIM_TRUTH, ignored, topics.LATCHED) if told else None
@@ -96,7 +133,11 @@ class PolicyNode(Loop):
         }
         self._instruction_sub = node.create_subscription(String, topics.INSTRUCTION, ignored, topics.LATCHED)
         self._chunk_pub = node.create_publisher(JointTrajectory, topics.CHUNK, topics.RELIABLE)
+        self._doubt_pub = node.create_publisher(Float64, topics.DOUBT, topics.RELIABLE)
         self._diagnostics_pub = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.RELIABLE)
+        warm_up = getattr(self._policy, "warm_up", None)
+        if warm_up is not None:
+            warm_up()
         node.get_logger().info(f"policy {params.policy} for {robot.name} is ready")
 
     def _make(self, joints: tuple[str, ...], robot: str) -> tuple[Policy, Observer | TruthObserver]:
@@ -118,7 +159,15 @@ class PolicyNode(Loop):
         if params.policy == "learned":
             file = Path(params.checkpoint)
             file = file if file.is_file() else config_dir() / "checkpoints" / file
-            policy = make_policy("learned", checkpoint=file, robot=robot, joints=joints, threads=1)
+            policy = make_policy(
+                "learned",
+                checkpoint=file,
+                robot=robot,
+                joints=joints,
+                threads=params.threads,
+                condition=params.condition,
+                device=params.device,
+            )
         else:
             policy = make_policy(params.policy, joints=joints)
         return policy, Observer(policy.cameras, joints, params)
@@ -154,6 +203,8 @@ class PolicyNode(Loop):
                     self._truth.take(message.data)
                 except RecordError as error:
                     self._refuse(Refusal("malformed", str(error)))
+        if self._force is not None:
+            self._force.listen()
         if not isinstance(self._observer, Observer):
             return
         try:
@@ -167,9 +218,10 @@ class PolicyNode(Loop):
             self._refuse(Refusal("malformed", str(error)))
 
     def _infer(self, observation: Observation) -> None:
-        begun = time.monotonic()
+        begun, asked_ns = time.monotonic(), self._time.now_ns()
+        told = {} if self._force is None else {"committed": self._force.committed(asked_ns)}
         try:
-            chunk = self._policy.infer(observation)
+            chunk = self._policy.infer(observation, **told)
         except RecordError as error:
             self._refuse(Refusal("policy", str(error)))
             return
@@ -177,6 +229,8 @@ class PolicyNode(Loop):
         self._counts["inferences"] += 1
         delay = self._random.uniform(self._params.delay_low_ms, self._params.delay_high_ms)
         self._ready = self._time.now_ns() + round(delay * 1e6), chunk_to_message(chunk)
+        if self._force is not None:
+            self._force.took(self._ready[0] - asked_ns)
         self._refusal = None
         self._deliver(self._time.now_ns())
 
@@ -185,6 +239,19 @@ class PolicyNode(Loop):
         if self._ready is not None and now >= self._ready[0]:
             self._chunk_pub.publish(self._ready[1])
             self._ready = None
+            self._tell_doubt()
+
+    def _tell_doubt(self) -> None:
+        doubt = getattr(self._policy, "doubt_rad", None)
+        if doubt is not None:
+            self._doubt_pub.publish(Float64(data=doubt))
+            self._counts["doubts"] += 1
+            self._doubt_sum, self._doubt_most = self._doubt_sum + doubt, max(self._doubt_most, doubt)
+
+    def _doubts(self) -> dict[str, float]:
+        """Mean and most of what was published, where anything was [rad]."""
+        count = self._counts["doubts"]
+        return {"doubt_rad_mean": self._doubt_sum / count, "doubt_rad_most": self._doubt_most} if count else {}
 
     def _refuse(self, refusal: Refusal) -> None:
         self._refusal = refusal
@@ -195,6 +262,7 @@ class PolicyNode(Loop):
         level = DiagnosticStatus.WARN if self._refusal else DiagnosticStatus.OK
         text = self._refusal.detail if self._refusal else ("inferring" if self._instruction else "no instruction")
         values = [KeyValue(key=k, value=str(v)) for k, v in sorted(self._counts.items())]
+        values += [KeyValue(key=k, value=f"{v:.3f}") for k, v in self._doubts().items()]
         status = DiagnosticStatus(level=level, name="vla_ros: policy", message=text, values=values)
         array = DiagnosticArray(status=[status])
         array.header.stamp = to_time(self._time.now_ns())
@@ -204,7 +272,7 @@ class PolicyNode(Loop):
         """Write the log."""
         if self._params.log_dir:
             count = max(self._counts["inferences"], 1)
-            summary = {**self._counts, "inference_ms": 1e3 * self._inference_s / count}
+            summary = {**self._counts, "inference_ms": 1e3 * self._inference_s / count, **self._doubts()}
             (Path(self._params.log_dir) / "policy.json").write_text(json.dumps(summary, indent=1))
 
 

@@ -110,6 +110,7 @@ class SupervisorNode(Loop):
         self._plan_sub = node.create_subscription(JointTrajectory, topics.PLAN, ignored, topics.RELIABLE)
         self._speed_pub = node.create_publisher(Float64, topics.SPEED_SCALE, topics.LATCHED)
         self._apart_sub = node.create_subscription(Float64, topics.DISAGREEMENT, ignored, topics.RELIABLE)
+        self._doubt_sub = node.create_subscription(Float64, topics.DOUBT, ignored, topics.RELIABLE)
         self._pictures_sub = node.create_subscription(Header, topics.PICTURES, ignored, topics.RELIABLE)
         self._core.speed.ask(params.speed_scale)
         self._panel = Panel(node, self._core, self._time, self._look_around)
@@ -163,6 +164,8 @@ class SupervisorNode(Loop):
             self._decide(*looked_at)
         for message in take(self._apart_sub, most=5):
             self._core.speed.disagreement(message.data)
+        for message in take(self._doubt_sub, most=5):
+            self._core.speed.doubt(message.data)
 
     def _take_joints(self, message: JointStateMessage) -> None:
         try:

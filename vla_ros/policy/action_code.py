@@ -44,6 +44,7 @@ class ActionCode(nn.Module):
     ) -> None:
         """Build with unit statistics; `gripper` joints have degree 0 in a spline."""
         super().__init__()
+        self.as_spline = as_spline
         self.config = c = BeastConfig(
             joints,
             samples=spline.waypoints,

@@ -23,6 +23,9 @@ from vla_ros.policy.mixture import choose, mix
 Run = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Slots (B, slots, width) to what the head reads per horizon (B, N, S, J, ...), and weights (B, N, S)."""
 
+Pull = Callable[[Tensor], Tensor]
+"""Normalised steps (B, S, J) to how far, and how firmly, they are to be moved, the same shape."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -99,8 +102,8 @@ class ActionHead(nn.Module):
         """
         raise NotImplementedError
 
-    def say(self, run: Run, noise: Tensor) -> Said:
-        """The chunk. `noise` has shape (B, S, J); heads that are not `noisy` use its size only."""
+    def say(self, run: Run, noise: Tensor, pull: Pull | None = None) -> Said:
+        """The chunk. `noise` has shape (B, S, J); heads that are not `noisy` use its size only, and no `pull`."""
         raise NotImplementedError
 
 

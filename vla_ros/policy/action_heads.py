@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from vla_ros.core.records import Array
 from vla_ros.policy.action_code import ActionCode
-from vla_ros.policy.action_head import ActionHead, Readout, Run, Said, action_head
+from vla_ros.policy.action_head import ActionHead, Pull, Readout, Run, Said, action_head
 from vla_ros.policy.actor_config import ActorConfig
 
 
@@ -56,7 +56,7 @@ class RegressionAction(ActionHead):
         apart = torch.einsum("ksj,...sj->...kj", weights, output - target)
         return functional.smooth_l1_loss(apart, torch.zeros_like(apart), beta=0.05, reduction="none").mean(dim=-1)
 
-    def say(self, run: Run, noise: Tensor) -> Said:
+    def say(self, run: Run, noise: Tensor, pull: Pull | None = None) -> Said:
         """See `ActionHead.say`."""
         outputs, weights = run(self.ask(len(noise)))
         return Said(self.code.restore(self.fuse(outputs, weights)), self.code.restore(outputs), weights)
@@ -68,6 +68,31 @@ def euler(velocity: Callable[[Tensor, float], Tensor], noise: Tensor, steps: int
     for k in range(steps):
         x = x - velocity(x, 1.0 - k / steps) / steps
     return x
+
+
+GUIDANCE = 5.0
+"""The most a guided flow is pulled, as in real-time chunking: more pulls the first steps out of the data."""
+
+
+def guided(velocity: Callable[[Tensor, float], Tensor], pull: Pull, shifts: list[Tensor]) -> Callable[..., Tensor]:
+    """The velocity that also draws the end of the flow to where it is pulled (Black et al., arXiv:2506.07339).
+
+    With x on its way to x - t v, the error there is carried back through the network to x, weighted as the
+    pseudo-inverse guidance of that paper, whose time is 1 - t here. What was added is appended to `shifts`.
+    """
+
+    def both(x: Tensor, t: float) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            v = velocity(x, t)
+            end = x - t * v
+            (back,) = torch.autograd.grad(end, x, pull(end.detach()))
+        tau = 1.0 - t
+        weight = min(GUIDANCE, (tau**2 + t**2) / (tau * t)) if tau > 0.0 else GUIDANCE
+        shifts.append(-weight * back)
+        return v.detach() + shifts[-1]
+
+    return both
 
 
 @action_head("beast_flow", spline=True)
@@ -119,21 +144,24 @@ class FlowAction(ActionHead):
         apart = output - target
         return (torch.where(self.hand, apart.abs(), apart**2) * weights).mean(dim=-1)
 
-    def say(self, run: Run, noise: Tensor) -> Said:
+    def say(self, run: Run, noise: Tensor, pull: Pull | None = None) -> Said:
         """See `ActionHead.say`; a horizon alone is the noise moved by the sum of its own velocities."""
         alone: list[Tensor] = []
+        shifts: list[Tensor] = []
         last: list[Tensor] = []
 
         def velocity(x: Tensor, t: float) -> Tensor:
             outputs, weights = run(self.ask_at(x, torch.full((len(x),), t, device=x.device)))
             fused = self.fuse(outputs, weights)
-            alone.append(outputs)
-            last[:] = [weights, fused, outputs]
+            alone.append(outputs.detach())
+            last[:] = [weights.detach(), fused.detach(), outputs.detach()]
             return fused
 
-        x = euler(velocity, noise, self.steps)
+        x = euler(guided(velocity, pull, shifts) if pull else velocity, noise, self.steps)
         weights, fused, outputs = last
         own = noise[:, None] - torch.stack(alone).mean(dim=0)
+        if shifts:
+            own = own - torch.stack(shifts).mean(dim=0)[:, None]
         fused, heads = torch.where(self.hand, fused, x), torch.where(self.hand, outputs, own)
         return Said(self.code.restore(fused), self.code.restore(heads), weights)
 
@@ -175,7 +203,7 @@ class TokenAction(ActionHead):
         index = target.expand(output.shape[:-1])[..., None]
         return (-output.gather(-1, index)[..., 0] * weights).mean(dim=-1)
 
-    def say(self, run: Run, noise: Tensor) -> Said:
+    def say(self, run: Run, noise: Tensor, pull: Pull | None = None) -> Said:
         """See `ActionHead.say`: the most probable bin of every slot."""
         outputs, weights = run(self.ask(len(noise)))
         fused, heads = self.fuse(outputs, weights).argmax(dim=-1), outputs.argmax(dim=-1)

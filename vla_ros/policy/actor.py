@@ -10,6 +10,8 @@ Arm joints are predicted relative to the *measured* joints; grippers as they are
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,13 +20,15 @@ import vla_ros.policy.action_heads  # noqa: F401  (each registers itself)
 from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.core.records import Array
 from vla_ros.policy.action_code import LEAST_STD_RAD, ActionCode
-from vla_ros.policy.action_head import Run, find_action_head
+from vla_ros.policy.action_head import Pull, Run, find_action_head
 from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.attention import ActionTransformer
 from vla_ros.policy.consensus import agreed, disagreement
 from vla_ros.policy.mixture import Mixture, balance_loss, horizon_loss
 from vla_ros.policy.model import Act, ModelConfig
 from vla_ros.policy.sight import look, make_sight
+
+Wanted = tuple[Tensor, Tensor]
 
 
 class ActorModel(nn.Module):
@@ -144,20 +148,38 @@ class ActorModel(nn.Module):
 
     # ---- at work ---------------------------------------------------------------------------------------------
 
-    def act(self, images: list[Tensor], joints: Tensor, words: Tensor, seed: int = 0) -> Act:
-        """A chunk per sample; the same seed gives the same noise. Arguments as in `VlaModel.features`."""
+    def act(
+        self, images: list[Tensor], joints: Tensor, words: Tensor, seed: int = 0, wanted: Wanted | None = None
+    ) -> Act:
+        """A chunk per sample; the same seed gives the same noise. Arguments as in `VlaModel.features`.
+
+        With `wanted`, (absolute waypoints (B, K, J) [rad], how firmly (B, K)), a head that starts from noise is guided
+        to what is wanted of it, grippers excepted; gradients must not be forbidden by inference mode.
+        """
         # A generator per sample, or a sample's noise would depend on the size of its batch.
         draws = [torch.Generator().manual_seed(seed + b) for b in range(len(joints))]
         noise = torch.stack([torch.randn(self.code.steps, joints.shape[1], generator=g) for g in draws])
         noise = noise.to(joints.device)
-        said = self.head.say(self.pass_from(self.features(images, joints, words)), noise)
         origin = self.origin(joints)
+        pull = None if wanted is None else self._pull(wanted[0] - origin, wanted[1])
+        said = self.head.say(self.pass_from(self.features(images, joints, words)), noise, pull)
         waypoints = self.code.waypoints(said.fused) + origin
+        points = said.fused + origin if self.code.as_spline else None
         if self.mixture.count == 1:
             fixed = self.settings.consensus.fixed or self.config.spline.waypoints
-            return Act(waypoints, [min(fixed, self.config.spline.waypoints)] * len(joints))
+            return Act(waypoints, [min(fixed, self.config.spline.waypoints)] * len(joints), points=points)
         heads = self.code.waypoints(said.heads) + origin[:, None]
-        return self._agree(waypoints, heads[..., self.arm], self._waypoint_shares(said.weights))
+        act = self._agree(waypoints, heads[..., self.arm], self._waypoint_shares(said.weights))
+        return replace(act, points=points)
+
+    def _pull(self, targets: Tensor, mask: Tensor) -> Pull:
+        firmly = mask[:, :, None] * self.arm
+
+        def pull(steps: Tensor) -> Tensor:
+            apart = (targets - self.code.waypoints(self.code.restore(steps))) * firmly
+            return (self.code.points(apart) / self.code.std).float()
+
+        return pull
 
     def _waypoint_shares(self, weights: Tensor) -> Tensor:
         """Weights per step (B, N, S) as weights per waypoint (B, N, K), of the horizons that reach it."""

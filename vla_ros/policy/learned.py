@@ -8,14 +8,36 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vla_ros.core.errors import RecordError
-from vla_ros.core.records import Chunk, Observation, reorder
+from vla_ros.core.errors import ConfigError, RecordError
+from vla_ros.core.plan import Plan
+from vla_ros.core.records import NS, Chunk, Observation, reorder
+from vla_ros.policy.actor import ActorModel
 from vla_ros.policy.build import Model
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint
+from vla_ros.policy.committed import Committed, pin
+from vla_ros.policy.curve import curve_chunk, is_curve
 from vla_ros.policy.images import shrink
 from vla_ros.policy.instruction import Sentences
-from vla_ros.policy.model import to_input
+from vla_ros.policy.model import Act, to_input
 from vla_ros.policy.policy import policy
+
+
+def find_device(name: str) -> torch.device:
+    """The device called "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        ConfigError: There is none of that name on this machine.
+    """
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()) or (kind == "cpu" and number):
+        raise ConfigError(f'device must be "cpu", "cuda" or "cuda:0", "cuda:1" and so on; got "{name}".')
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and not int(number or 0) < count:
+        raise ConfigError(
+            f'device "{name}": torch {torch.__version__} finds {count} GPUs on this machine; use device "cpu", or a '
+            f"torch built for the GPU that is there."
+        )
+    return torch.device(name)
 
 
 @policy("learned")
@@ -36,6 +58,8 @@ class LearnedPolicy:
         robot: str | None = None,
         joints: Sequence[str] | None = None,
         threads: int = 1,
+        condition: bool = False,
+        device: str = "cpu",
     ) -> None:
         """Load `checkpoint`.
 
@@ -44,33 +68,48 @@ class LearnedPolicy:
             robot: Name of the robot at hand; another robot's checkpoint is refused. None takes any.
             joints: Joints of the robot at hand; None takes any.
             threads: CPU threads for the whole process; one is enough, and leaves the rest to control.
+            condition: Make chunks agree with the plan in force where `infer` is told of it.
+            device: "cpu", or "cuda" with or without a number.
 
         Raises:
-            ConfigError: The checkpoint does not fit; see `load_checkpoint`.
+            ConfigError: The checkpoint does not fit, see `load_checkpoint`; it cannot be conditioned; or there is no
+                such device.
         """
+        found = find_device(device)
         torch.set_num_threads(threads)
-        self._setup(*load_checkpoint(checkpoint, robot, joints))
+        self._setup(*load_checkpoint(checkpoint, robot, joints), condition, found)
 
     @classmethod
-    def from_model(cls, model: Model, info: CheckpointInfo) -> LearnedPolicy:
+    def from_model(cls, model: Model, info: CheckpointInfo, condition: bool = False) -> LearnedPolicy:
         """Wrap a model in memory, without touching the number of threads (for training)."""
         self = cls.__new__(cls)
-        self._setup(model, info)
+        self._setup(model, info, condition, torch.device("cpu"))
         return self
 
-    def _setup(self, model: Model, info: CheckpointInfo) -> None:
-        self._model, self.info = model.eval(), info
+    def _setup(self, model: Model, info: CheckpointInfo, condition: bool, device: torch.device) -> None:
+        self._model, self.info, self._device = model.to(device).eval(), info, device
+        self._guides = isinstance(model, ActorModel) and model.head.noisy
+        splines = is_curve(info.model.spline) and not (isinstance(model, ActorModel) and not model.code.as_spline)
+        if condition and not (self._guides or splines):
+            raise ConfigError(
+                "this checkpoint's head cannot be conditioned on the plan in force: that takes a flow, or a spline of "
+                "degree 3 to 5; leave `condition` off."
+            )
+        self._condition = condition
         self.joints, self.cameras = info.model.joints, info.model.cameras
-        m = info.model
+        m, actor = info.model, info.model.actor
+        self._steps = tuple(actor is not None and name in actor.gripper for name in self.joints)
         self._sentences = Sentences(m.language, m.words, m.backbone.weights, info.sentences)
         self._sentences(info.instruction)  # what its encoder lacks is said now, not under way
         self.doubt_rad: float | None = None
 
-    def infer(self, observation: Observation) -> Chunk:
+    def infer(self, observation: Observation, committed: Committed | None = None) -> Chunk:
         """See `Policy.infer`; an empty instruction stands for the one of training.
 
-        A mixture of horizons sends the waypoints its horizons agree on, and no more: the less sure, the shorter the
+        A mixture of horizons sends as far as its horizons agree, and no more: the less sure, the shorter the
         plan, and the sooner the arm slows down. The same observation gets the same chunk, from networks that draw too.
+        Control points are sent as the curve they are, see `curve_chunk`. With `condition`, what is `committed` guides a
+        flow, or pins a spline.
         """
         missing = [name for name in self.cameras if name not in observation.images]
         if missing:
@@ -78,16 +117,53 @@ class LearnedPolicy:
                 f"the observation lacks camera {', '.join(missing)}; it has {', '.join(observation.images) or 'none'}."
             )
         order = reorder(observation.joints, self.joints, "the observation")
-        joints = torch.from_numpy(observation.positions[order].astype(np.float32))[None]
+        joints = torch.from_numpy(observation.positions[order].astype(np.float32))[None].to(self._device)
         size = self.info.model.image_size
-        images = [to_input(torch.from_numpy(shrink(observation.images[n], size))[None]) for n in self.cameras]
-        words = torch.from_numpy(self._sentences(observation.instruction or self.info.instruction))[None]
-        with torch.inference_mode():
-            act = self._model.act(images, joints, words, seed=observation.stamp_ns)
+        shrunk = [torch.from_numpy(shrink(observation.images[n], size))[None] for n in self.cameras]
+        images = [to_input(image.to(self._device)) for image in shrunk]
+        told = observation.instruction or self.info.instruction
+        words = torch.from_numpy(self._sentences(told))[None].to(self._device)
+        committed = committed if self._condition else None
+        stamp = observation.stamp_ns
+        if committed is not None and isinstance(self._model, ActorModel) and self._guides:
+            with torch.no_grad():
+                act = self._model.act(images, joints, words, stamp, self._wanted(committed, stamp))
+        else:
+            with torch.inference_mode():
+                act = self._model.act(images, joints, words, seed=stamp)
         count = act.execute[0]
         self.doubt_rad = None if act.apart is None else float(act.apart[0, :count].mean())
-        waypoints = act.waypoints[0, :count].double().numpy()
-        return Chunk.from_rate(observation.stamp_ns, self.joints, waypoints, self.info.model.spline.dt_s)
+        return self._chunk(stamp, act, None if self._guides else committed)
+
+    def _wanted(self, committed: Committed, stamp_ns: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Where the plan in force is at the waypoints, and how firmly that is wanted; None where nothing is."""
+        spline = self.info.model.spline
+        times = spline.dt_s * np.arange(1.0, spline.waypoints + 1)
+        mask = committed.mask(stamp_ns, times)
+        if not mask.any():
+            return None
+        rows = (committed.targets(stamp_ns, times), mask)
+        return tuple(torch.from_numpy(x).float()[None].to(self._device) for x in rows)  # type: ignore[return-value]
+
+    def _chunk(self, stamp_ns: int, act: Act, committed: Committed | None) -> Chunk:
+        """What is sent: a spline's own curve as far as its waypoints are worth executing, else the waypoints."""
+        spline, rows = self.info.model.spline, act.waypoints[0, : act.execute[0]].double().cpu().numpy()
+        if act.points is None or not is_curve(spline):
+            return Chunk.from_rate(stamp_ns, self.joints, rows, spline.dt_s)
+        points = act.points[0].double().cpu().numpy()
+        if committed is not None:
+            moved = pin(points, spline, committed, stamp_ns, np.array(self._steps))
+            points = points if moved is None else moved
+        return curve_chunk(stamp_ns, self.joints, points, rows, spline, self._steps)
+
+    def warm_up(self) -> None:
+        """Answer once to nothing, the way it will be asked: a network's first answer takes many times as long."""
+        size = self.info.model.image_size
+        images = {name: np.zeros((size, size, 3), dtype=np.uint8) for name in self.cameras}
+        still = np.zeros(len(self.joints))
+        hold = Plan.hold(self.joints, still, 0)
+        self.infer(Observation(0, images, self.joints, still), Committed(hold, NS // 5, NS // 2))
+        self.reset()
 
     def reset(self) -> None:
         """Forget how sure the last chunk was; the network has no memory."""

@@ -102,11 +102,13 @@ class Act:
         execute: How many of them are worth executing, for each sample.
         apart: How far the horizons of a mixture lie from it at each waypoint, shape (B, K) [rad]; None where there is
             no mixture: one chunk has no second opinion.
+        points: Control points of the spline the waypoints lie on, shape (B, N, J) [rad]; None where there is none.
     """
 
     waypoints: Tensor
     execute: list[int]
     apart: Array | None = None
+    points: Tensor | None = None
 
 
 class _Block(nn.Module):
@@ -230,8 +232,11 @@ class VlaModel(nn.Module):
 
     def decode(self, z: Tensor, joints: Tensor) -> Tensor:
         """Normalised control points (B, N, J) and measured joints (B, J) to waypoints (B, K, J) [rad]."""
-        controls = z.float() * self.control_std + self.control_mean + joints[:, None, :]
-        return torch.einsum("kn,bnj->bkj", self.basis, controls)
+        return torch.einsum("kn,bnj->bkj", self.basis, self.controls(z, joints))
+
+    def controls(self, z: Tensor, joints: Tensor) -> Tensor:
+        """Normalised control points to absolute ones, shape (B, N, J) [rad]; arguments as in `decode`."""
+        return z.float() * self.control_std + self.control_mean + joints[:, None, :]
 
     def forward(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
         """Waypoints, shape (B, K, J) [rad], absolute; arguments as in `features`."""
@@ -239,7 +244,9 @@ class VlaModel(nn.Module):
 
     def act(self, images: list[Tensor], joints: Tensor, words: Tensor, seed: int = 0) -> Act:
         """A chunk per sample, all of it to be executed; `seed` is for networks that draw."""
-        return Act(self(images, joints, words), [self.config.spline.waypoints] * len(joints))
+        points = self.controls(self.head(self.features(images, joints, words)), joints)
+        waypoints = torch.einsum("kn,bnj->bkj", self.basis, points)
+        return Act(waypoints, [self.config.spline.waypoints] * len(joints), points=points)
 
 
 def to_input(images: Tensor) -> Tensor:

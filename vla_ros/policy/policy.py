@@ -25,6 +25,9 @@ class Policy(Protocol):
     def infer(self, observation: Observation) -> Chunk:
         """The chunk that answers `observation`, with the same stamp.
 
+        One that has a second argument called `committed` is told what is being executed, see `committed.Committed`.
+        One that has an attribute `doubt_rad` is asked it after every chunk, and one with `warm_up()` before the first.
+
         Raises:
             RecordError: The observation lacks a camera or a joint, or names one it does not know.
         """

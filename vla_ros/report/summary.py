@@ -57,6 +57,7 @@ def summarise_logs(logs: Logs) -> dict[str, Any]:
         "capture_to_command_ms": percentiles(None if latency is None else latency / 1e6, p50=50, p99=99, max=100),
         "inference_ms": logs.table("policy.json").get("inference_ms"),
         "inferences": logs.table("policy.json").get("inferences"),
+        "doubt_rad": _doubt(logs),
         "real_time_factor": sim.get("real_time_factor"),
         "camera_hz": sim.get("camera_hz"),
         "scheduling": logs.table("supervisor.json").get("scheduling"),
@@ -92,6 +93,13 @@ def _jump(logs: Logs) -> dict[str, float] | None:
 def _plans(logs: Logs) -> dict[str, Any] | None:
     table = logs.table("supervisor.json")
     return {"accepted": table.get("accepted"), "refused": table.get("refused") or {}} if table else None
+
+
+def _doubt(logs: Logs) -> dict[str, Any] | None:
+    """How unsure a policy said it was [rad]; None where it said nothing."""
+    table = logs.table("policy.json")
+    found = {name: table.get(f"doubt_rad_{name}") for name in ("mean", "most")}
+    return found if None not in found.values() else None
 
 
 def _chunks(logs: Logs) -> dict[str, Any] | None:

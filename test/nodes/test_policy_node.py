@@ -1,0 +1,135 @@
+"""The policy's node tells its policy what is committed, and everybody how unsure it is."""
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import JointState as JointStateMessage
+from std_msgs.msg import Float64, String
+from trajectory_msgs.msg import JointTrajectory
+
+from vla_ros.config import load_robot
+from vla_ros.core.errors import ConfigError
+from vla_ros.core.plan import Plan
+from vla_ros.core.records import Chunk, Observation
+from vla_ros.nodes import topics
+from vla_ros.nodes.convert import joint_state_to_message, plan_to_message
+from vla_ros.nodes.policy_node import PolicyNode, keep_to
+from vla_ros.nodes.run import newest
+from vla_ros.policy.committed import Committed
+from vla_ros.policy.policy import policy
+
+ROBOT = load_robot("so101")
+
+
+@policy("unsure")
+class Unsure:
+    """Says 0.25 rad, and remembers what it was told."""
+
+    def __init__(self, joints: tuple[str, ...]) -> None:
+        self.joints, self.cameras = tuple(joints), ()
+        self.doubt_rad, self.told, self.warm = 0.25, None, False
+
+    def infer(self, observation: Observation, committed: Committed | None = None) -> Chunk:
+        self.told = committed
+        return Chunk.from_rate(observation.stamp_ns, self.joints, np.tile(observation.positions, (8, 1)), 0.05)
+
+    def warm_up(self) -> None:
+        self.warm = True
+
+    def reset(self) -> None:
+        pass
+
+
+def test_doubt_is_published_and_the_plan_in_force_is_handed_on(ros_domain: int) -> None:
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_domain)
+    given = {"policy": "unsure", "condition": True, "rate_hz": 50.0}
+    node = rclpy.create_node(
+        "policy",
+        context=context,
+        automatically_declare_parameters_from_overrides=True,
+        parameter_overrides=[Parameter(k, value=v) for k, v in given.items()],
+    )
+    other = rclpy.create_node("other", context=context)
+    try:
+        made = PolicyNode(node)
+        unsure = made._policy
+        assert unsure.warm  # before it says that it is ready
+        ignored = lambda _message: None  # noqa: E731
+        doubts = other.create_subscription(Float64, topics.DOUBT, ignored, topics.RELIABLE)
+        joints = other.create_publisher(JointStateMessage, topics.JOINT_STATES, topics.SENSOR)
+        task = other.create_publisher(String, topics.INSTRUCTION, topics.LATCHED)
+        force = other.create_publisher(JointTrajectory, topics.IN_FORCE, topics.LATCHED)
+        speed = other.create_publisher(Float64, topics.SPEED_SCALE, topics.LATCHED)
+        middle = (ROBOT.limits.lower + ROBOT.limits.upper) / 2
+        start = made._time.now_ns()
+        offsets = np.array([0, 60_000_000_000])
+        plan = Plan(ROBOT.joints, start, offsets, np.tile(middle, (2, 1)), *np.zeros((2, 2, len(middle))))
+        task.publish(String(data="go"))
+        force.publish(plan_to_message(plan))
+        speed.publish(Float64(data=0.5))
+        heard, end = None, time.monotonic() + 30.0
+        while (heard is None or unsure.told is None) and time.monotonic() < end:
+            now = made._time.now_ns()
+            joints.publish(joint_state_to_message(now, ROBOT.joints, middle, np.zeros_like(middle)))
+            made.step(0)
+            heard = newest(doubts) or heard
+            time.sleep(0.004)
+        assert heard is not None
+        assert heard.data == 0.25
+        told = unsure.told
+        assert told is not None
+        assert told.speed == 0.5
+        np.testing.assert_array_equal(told.plan.positions, plan.positions)
+        assert start < told.handover_ns < told.free_ns
+        assert made._doubts() == {"doubt_rad_mean": 0.25, "doubt_rad_most": 0.25}
+    finally:
+        node.destroy_node()
+        other.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+@dataclass
+class Kept:
+    """What a thread of its own was left with."""
+
+    cpus: set[int]
+    refusal: str = ""
+
+
+def kept(cpus: str) -> Kept:
+    """Pin a thread that ends at once, so that nothing else is."""
+    found = Kept(set())
+
+    def work() -> None:
+        try:
+            keep_to(cpus)
+        except ConfigError as error:
+            found.refusal = str(error)
+        found.cpus = os.sched_getaffinity(0)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return found
+
+
+def test_a_policy_keeps_to_the_processors_it_is_given() -> None:
+    have = sorted(os.sched_getaffinity(0))
+    assert kept("").cpus == set(have)
+    assert kept(str(have[-1])).cpus == {have[-1]}
+    assert kept(",".join(map(str, have))).cpus == set(have)
+    assert set(have) == os.sched_getaffinity(0)
+
+
+@pytest.mark.parametrize("cpus", ["x", "1-", "9999", "0,,1", "3-2", "-1", "0;1"])
+def test_processors_that_are_not_there_are_refused_with_a_sentence(cpus: str) -> None:
+    found = kept(cpus)
+    assert "must name some of" in found.refusal
+    assert found.refusal.endswith(".")
