@@ -36,6 +36,10 @@ EXTRAS = {
     ],
     "train": ["torch>=2.4,<3", "safetensors>=0.4,<1", "tqdm>=4.60,<5"],
     "lerobot": ["pyarrow>=15,<27"],
+    "video": ["av>=13,<17"],
+    "machines": ["accelerate>=1.6,<2"],
+    "ray": ["ray>=2.9,<3"],
+    "tensorboard": ["tensorboard>=2.14,<3"],
     "report": ["jinja2>=3.0,<4", "pillow>=9.1,<14"],
     "dev": [
         "pytest>=8,<10",

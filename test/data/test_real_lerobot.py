@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from data.test_lerobot import EPISODES, INFO
 
-from vla_ros.data.lerobot import read_dataset, read_head
 from vla_ros.data.lerobot_demos import save_demos
+from vla_ros.data.lerobot_read import read_dataset, read_head
 
 PYTHON = os.environ.get("VLA_LEROBOT_PYTHON") or (sys.executable if importlib.util.find_spec("lerobot") else "")
 pytestmark = pytest.mark.skipif(

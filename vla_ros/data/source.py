@@ -74,7 +74,7 @@ def load_lerobot(
         ConfigError: No dataset of v3.0, damaged, without a camera that is asked for, with other joints than the robot,
             with values that are not finite, or in other units than said.
     """
-    from vla_ros.data.lerobot import read_dataset, read_head
+    from vla_ros.data.lerobot_read import read_dataset, read_head
 
     folder = Path(config.folder).expanduser()
     head, _ = read_head(folder)
@@ -87,7 +87,7 @@ def load_lerobot(
     factor = np.array([config.scale.get(n, np.pi / 180.0 if config.units == "deg" else 1.0) for n in joints])
     order = [limits.joints.index(name) for name in joints]
     info = DemoInfo(task, robot, joints, tuple(cameras), (), image_size, spline.dt_s, spline.waypoints)
-    for number, frames in enumerate(read_dataset(folder)):
+    for number, frames in enumerate(read_dataset(folder, features.values())):
         state, action = (_numbers(frames, key, number, joints) * factor for key in (STATE, ACTION))
         low, high = limits.lower[order], limits.upper[order]
         _check_units(folder, joints, state, low, high)

@@ -120,7 +120,7 @@ class Learner:
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Total loss of a batch, and its parts for the display."""
         total, parts = self._whole(batch.to(self.machines.device))
-        return total, {name: float(value) for name, value in parts.items()}
+        return total, self.machines.mean(parts)
 
     def step(self, progress: float) -> dict[str, float]:
         """One optimizer step on the next batch; `progress` of the run sets the learning rate."""

@@ -8,7 +8,7 @@ asked for in accelerate's own configuration, with `fsdp_version: 2`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -26,7 +26,10 @@ class Machines:
         rank: Number of this process; 0 records, evaluates and writes.
         processes: How many there are.
         device: Where this one computes.
+        kind: How the work is shared, in accelerate's words.
     """
+
+    kind = "NO"
 
     def __init__(self) -> None:
         """One process, on the CPU."""
@@ -47,6 +50,10 @@ class Machines:
     def told(self, values: Sequence[float]) -> list[float]:
         """What process 0 says, to all: clocks differ."""
         return list(values)
+
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Of each value, over all processes."""
+        return {name: float(value) for name, value in values.items()}
 
     def gathered(self, value: Tensor) -> Tensor:
         """The values (n,) of all processes, shape (processes, n)."""
@@ -73,6 +80,7 @@ class ManyMachines(Machines):
         patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
         self._accelerator = a = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
         self.rank, self.processes, self.device = a.process_index, a.num_processes, a.device
+        self.kind = a.distributed_type.value
 
     def prepare(self, module: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Any]:
         """See `Machines`; DDP, or FSDP where accelerate's configuration says so."""
@@ -94,6 +102,11 @@ class ManyMachines(Machines):
         said = torch.tensor(values, dtype=torch.float64, device=self.device)
         torch.distributed.broadcast(said, 0)
         return [float(x) for x in said]
+
+    def mean(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """See `Machines`."""
+        here = torch.stack([value.float() for value in values.values()])
+        return dict(zip(values, self.gathered(here).mean(dim=0).tolist(), strict=True))
 
     def gathered(self, value: Tensor) -> Tensor:
         """See `Machines`."""

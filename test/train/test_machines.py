@@ -1,0 +1,80 @@
+"""Many processes learn what one learns: same batch, same weights within rounding; one of them writes."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from train import shared_steps
+
+from vla_ros.core.errors import ConfigError
+from vla_ros.train.curve import read_curve
+from vla_ros.train.machines import find_machines
+
+NEEDS = pytest.mark.skipif(
+    importlib.util.find_spec("accelerate") is None, reason='needs accelerate: pip install "vla_ros[machines]"'
+)
+FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true"}
+
+
+def launch(out: Path, *more: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Two processes that speak gloo over the loopback."""
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    return subprocess.run(
+        [*torchrun, shared_steps.__file__, str(out), *more],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
+        env={**os.environ, **(env or {}), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    out = tmp_path / "alone"
+    shared_steps.demonstrations(out)
+    shared_steps.main(out)
+    return out
+
+
+@NEEDS
+@pytest.mark.parametrize(("env", "kind"), [({}, "MULTI_CPU"), (FSDP, "FSDP")], ids=["ddp", "fsdp"])
+def test_two_processes_learn_what_one_learns(tmp_path: Path, alone: Path, env: dict[str, str], kind: str) -> None:
+    out = tmp_path / "two"
+    shared_steps.demonstrations(out)
+    done = launch(out, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(p.name for p in out.glob("rank*")) == [f"rank{k}-2-{kind}" for k in range(2)]
+    one, two = (load_file(place / "end.safetensors") for place in (alone, out))
+    assert set(one) == set(two)
+    for name, value in one.items():
+        if name != "chance":  # each process draws noise of its own
+            # A step of Adam is the rate whatever the gradient: where that is rounding alone, its sign is chance.
+            assert (value - two[name]).abs().max() < 2e-4, name
+    rows = [read_curve(place / "curve.jsonl") for place in (alone, out)]
+    assert [r["step"] for r in rows[0]] == [r["step"] for r in rows[1]] == [1, 2, 3, 4, 5, 6]
+    assert rows[1][5]["open_loop_rad"] == pytest.approx(rows[0][5]["open_loop_rad"], rel=1e-3)
+    # Process 0's share of the loss alone would be another number.
+    assert rows[1][0]["action"] == pytest.approx(rows[0][0]["action"], rel=1e-4)
+    assert not (out / "training.safetensors").exists()
+
+
+@NEEDS
+def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    shared_steps.demonstrations(tmp_path)
+    done = launch(tmp_path, "batch=7")
+    assert done.returncode != 0
+    assert "a batch of 7 cannot be shared by 2 processes" in done.stderr
+
+
+def test_without_accelerate_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(ConfigError, match="many processes need accelerate"):
+        find_machines()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert find_machines().processes == 1
