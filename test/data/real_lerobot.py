@@ -1,6 +1,6 @@
 """Run by the Python of an environment with the real LeRobot: opens OURS, writes THEIRS, says in OUT what it saw.
 
-python real_lerobot.py OURS THEIRS OUT.npz
+python real_lerobot.py OURS FILM THEIRS OUT.npz        FILM: ours too, with video, or "none"
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ with contextlib.suppress(ModuleNotFoundError):
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.utils import dataset_to_policy_features
 
-ours, theirs, out = sys.argv[1:]
+ours, film, theirs, out = sys.argv[1:]
 
 data = LeRobotDataset("local/ours", root=ours, delta_timestamps={"action": [0.0, 0.1]})
 seen: dict[str, Any] = {
@@ -39,6 +39,30 @@ for name in ("front", "wrist"):
     seen[name] = np.round(images * 255).astype(np.uint8).transpose(0, 2, 3, 1)
 part = LeRobotDataset("local/ours", root=ours, episodes=[1])
 seen["part"] = np.stack([part[k]["observation.state"].numpy() for k in range(len(part))])
+
+if film != "none":
+    moving = LeRobotDataset("local/film", root=film, video_backend="pyav")
+    shots = np.stack([moving[k]["observation.images.front"].numpy() for k in range(len(moving))])
+    seen["film"] = np.round(shots * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    theirs_film = LeRobotDataset.create(
+        "local/theirs_film",
+        fps=10,
+        features={
+            "action": moving.features["action"],
+            "observation.images.front": moving.features["observation.images.front"],
+        },
+        root=theirs + "_film",
+        robot_type="r",
+        use_videos=True,
+    )
+    for length in (4, 6):
+        for k in range(length):
+            image = np.full((64, 64, 3), 30, dtype=np.uint8)
+            image[:, 8 * k : 8 * k + 16] = 220
+            action = np.zeros(6, dtype=np.float32)
+            theirs_film.add_frame({"action": action, "observation.images.front": image, "task": "film"})
+        theirs_film.save_episode()
+    theirs_film.finalize()
 
 features = {
     "observation.state": {"dtype": "float32", "shape": (2,), "names": ["a", "b"]},

@@ -144,11 +144,11 @@ def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
 # ---- video -----------------------------------------------------------------------------------------------------------
 
 
-def film(folder: Path) -> tuple[DemoInfo, list[Episode], Path]:
+def film(folder: Path, side: int = 32) -> tuple[DemoInfo, list[Episode], Path]:
     """A bright square that moves, so that every frame is told from its neighbours."""
-    info, rng, episodes = DemoInfo("t", "so101", JOINTS, ("front",), (), 32, 0.05, 8), np.random.default_rng(0), []
+    info, rng, episodes = DemoInfo("t", "so101", JOINTS, ("front",), (), side, 0.05, 8), np.random.default_rng(0), []
     for number, length in enumerate((5, 8)):
-        images = np.full((length, 32, 32, 3), 40 + 60 * number, dtype=np.uint8)
+        images = np.full((length, side, side, 3), 40 + 60 * number, dtype=np.uint8)
         for k in range(length):
             images[k, 4:20, 2 * k : 2 * k + 12] = (220, 200, 180)
         arrays = (rng.normal(size=(length, *s)).astype(np.float32) for s in ((6,), (8, 6), (0,)))

@@ -136,6 +136,22 @@ def test_killed_three_times_and_the_same_bytes(tmp_path: Path, uncut: Path) -> N
     assert not list(out.glob("*.part")) or not (out / "training.safetensors").exists()
 
 
+def test_an_interrupt_waits_for_the_step_and_loses_nothing(tmp_path: Path, uncut: Path, monkeypatch) -> None:
+    out, real = folder(tmp_path), Learner.loss
+
+    def disturbed(self: Learner, batch):
+        if self.step_count == 7 and not (out / "training.safetensors").exists():
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, batch)
+
+    monkeypatch.setattr(Learner, "loss", disturbed)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(out, "track.save_s=1000.0").run()
+    assert (out / "policy.safetensors").exists()
+    assert steps_done(out) == 8
+    assert trainer(out).run().read_bytes() == (uncut / "policy.safetensors").read_bytes()
+
+
 def test_the_curve_has_loss_rate_and_validation(uncut: Path) -> None:
     rows = read_curve(uncut / "curve.jsonl")
     assert [row["step"] for row in rows] == [2, 4, 5, 6, 8, 10, 12]

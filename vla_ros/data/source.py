@@ -18,6 +18,7 @@ import numpy as np
 
 from vla_ros.config import load_robot, require
 from vla_ros.core.errors import ConfigError, UnknownName
+from vla_ros.core.records import Array
 from vla_ros.data.demos import DemoInfo, Episode, Floats
 from vla_ros.policy.images import shrink
 from vla_ros.policy.spline import SplineConfig
@@ -130,12 +131,12 @@ def _numbers(frames: Frames, key: str, episode: int, joints: Sequence[str]) -> F
     values = frames.vectors[key]
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
-        frame, column = bad[0]
+        frame, column = bad[0].tolist()
         raise ConfigError(f"{key} of episode {episode} is not finite at frame {frame}, joint {joints[column]}.")
     return values
 
 
-def _check_units(folder: Path, joints: Sequence[str], state: Floats, low: Floats, high: Floats) -> None:
+def _check_units(folder: Path, joints: Sequence[str], state: Floats, low: Array, high: Array) -> None:
     """Refuse what cannot be radians of this robot: half of the frames further outside the range than its width."""
     middle = np.median(state, axis=0)
     room = high - low

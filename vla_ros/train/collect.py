@@ -57,11 +57,13 @@ class Collection:
             files = [p.name for p in sorted(self._folder.glob("*.npz")) if not re.match(r"round\d+_", p.name)]
         self._take(files)
 
-    def add_round(self, number: int, draft: Path) -> None:
-        """Let the policy in `draft` drive and the expert label."""
-        prefix = f"round{number}"
-        self._record(prefix, self.config.demos.round_episodes, _ROUND_SEED * number, draft)
-        self._take([p.name for p in sorted(self._folder.glob(f"{prefix}_*.npz"))])
+    def record_round(self, number: int, draft: Path) -> None:
+        """Let the policy in `draft` drive and the expert label; nothing is taken in yet."""
+        self._record(f"round{number}", self.config.demos.round_episodes, _ROUND_SEED * number, draft)
+
+    def take_round(self, number: int) -> None:
+        """Take in what was recorded."""
+        self._take([p.name for p in sorted(self._folder.glob(f"round{number}_*.npz"))])
 
     @property
     def _quiet(self) -> bool:

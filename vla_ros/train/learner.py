@@ -90,7 +90,8 @@ class Learner:
         rest: dict[str, Any] = {"spline": config.spline, "actor": config.actor, **vars(config.network)}
         shape = ModelConfig(info.joints, config.cameras, info.image_size, auxiliary=auxiliary, **rest)
         self.config, self.maker = config, maker
-        self.model = make_model(shape).to(memory_format=torch.channels_last)
+        # What is quick on a CPU cannot be cut up.
+        self.model = make_model(shape).to(memory_format=torch.contiguous_format if m.cut else torch.channels_last)
         self.model.set_statistics(maker.joints, maker.labels)
         self.average = make_model(shape)
         self.average.load_state_dict(self.model.state_dict())
@@ -104,10 +105,9 @@ class Learner:
         plain = [p for p in self.model.parameters() if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         self._whole, self._optimizer = m.prepare(self._objective, torch.optim.AdamW(groups, lr=config.lr))
-        # Cut up over processes, weights cannot be averaged into a model that is whole.
-        self._sharded = any(hasattr(p, "full_tensor") for p in self.model.parameters())
-        kept = self.model.parameters() if self._sharded else self.average.parameters()
-        self._means = [p.detach().clone() if self._sharded else p for p in kept]
+        # Pieces of weights cannot be averaged into a model that is whole.
+        kept = self.model.parameters() if m.cut else self.average.parameters()
+        self._means = [p.detach().clone() if m.cut else p for p in kept]
         if m.processes > 1:
             torch.manual_seed(seed + 7919 * m.rank)  # noise of one's own
         self.step_count = 0
@@ -144,7 +144,7 @@ class Learner:
 
     def collect(self) -> None:
         """Bring `average` up to date where the weights are cut up; every process must ask."""
-        if self._sharded:
+        if self.machines.cut:
             with torch.no_grad():
                 for target, mean in zip(self.average.parameters(), self._means, strict=True):
                     target.copy_(whole(mean))

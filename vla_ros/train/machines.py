@@ -27,9 +27,10 @@ class Machines:
         processes: How many there are.
         device: Where this one computes.
         kind: How the work is shared, in accelerate's words.
+        cut: Whether each holds but a piece of every weight.
     """
 
-    kind = "NO"
+    kind, cut = "NO", False
 
     def __init__(self) -> None:
         """One process, on the CPU."""
@@ -70,7 +71,7 @@ class ManyMachines(Machines):
         """Meet the others.
 
         Raises:
-            ConfigError: accelerate is not installed.
+            ConfigError: accelerate is not installed, or cannot cut up weights on these devices.
         """
         try:
             from accelerate import Accelerator, InitProcessGroupKwargs
@@ -81,6 +82,9 @@ class ManyMachines(Machines):
         self._accelerator = a = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
         self.rank, self.processes, self.device = a.process_index, a.num_processes, a.device
         self.kind = a.distributed_type.value
+        self.cut = self.kind == "FSDP"
+        if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true" and not self.cut:
+            raise ConfigError(f"accelerate does not cut up weights (FSDP) on {self.device.type} with {self.kind}.")
 
     def prepare(self, module: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Any]:
         """See `Machines`; DDP, or FSDP where accelerate's configuration says so."""

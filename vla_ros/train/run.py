@@ -27,7 +27,7 @@ from vla_ros.train.curve import Curve
 from vla_ros.train.evaluate import evaluate
 from vla_ros.train.learner import Learner
 from vla_ros.train.machines import Machines, find_machines
-from vla_ros.train.state import check_same, read_state, settings, write_state
+from vla_ros.train.state import check_same, read_state, settings, unbroken, write_state
 from vla_ros.train.validate import open_loop
 
 _VALIDATION_SEED = 10 * EVALUATION_SEED
@@ -87,6 +87,7 @@ class Trainer:
         self.machines = machines or find_machines()
         self._began = time.monotonic()
         self._end = self._began + 60.0 * order.minutes
+        self._started = self._began
         self._spent_s = self._learned_s = 0.0  # in earlier sittings: altogether, and learning
         self._learner: Learner | None = None
         self._curve: Curve | None = None
@@ -116,6 +117,11 @@ class Trainer:
             if not self._learner.step_count:
                 raise ConfigError(f"{self.order.minutes} minutes left no time to learn; give more.")
             finished = True
+        except KeyboardInterrupt:
+            # Steps are not interrupted in their middle; of several processes none can count on the others.
+            if self._learner is not None and self._learner.step_count and m.processes == 1:
+                self._save_state()
+            raise
         finally:
             self._close(finished)
         return self.order.checkpoint
@@ -124,7 +130,6 @@ class Trainer:
         learner, m = self._learner, self.machines
         if self._curve is not None:
             self._curve.close()
-        # Of several processes that are being ended none can count on the others: the last state is what is kept.
         if learner is not None and learner.step_count and (finished or m.processes == 1):
             learner.collect()
             if m.rank == 0:
@@ -163,7 +168,7 @@ class Trainer:
         if self.machines.rank == 0:
             print(f"goes on at step {self._need().step_count} of {self.config.steps} ({self.order.state})")
 
-    def _save_state(self, started: float) -> None:
+    def _save_state(self) -> None:
         tensors, plain = self._need().state()
         now = time.monotonic()
         header = {
@@ -173,7 +178,7 @@ class Trainer:
             "frames": len(self._data.learned),
             "rounds": self._rounds,
             "spent_s": self._spent_s + now - self._began,
-            "learned_s": now - started,
+            "learned_s": now - self._started,
             "threads": torch.get_num_threads(),
         }
         if self.machines.rank == 0:
@@ -181,12 +186,12 @@ class Trainer:
 
     # ---- learning --------------------------------------------------------------------------------------------
 
-    def _progress(self, started: float) -> float:
+    def _progress(self) -> float:
         learner = self._need()
         now = time.monotonic()
         if now >= self._end:
             return 1.0
-        return max(learner.step_count / self.config.steps, (now - started) / (self._end - started))
+        return max(learner.step_count / self.config.steps, (now - self._started) / (self._end - self._started))
 
     def _learn(self) -> None:
         learner, track, first = self._need(), self.config.track, self.machines.rank == 0
@@ -196,31 +201,37 @@ class Trainer:
         if first:
             self._curve = Curve(self.order.curve, learner.step_count, track.tensorboard)
         held = BatchMaker(self._data.held, self.config, 0) if len(self._data.held) else None
-        started, saved = time.monotonic() - self._learned_s, time.monotonic()
+        self._started, saved = time.monotonic() - self._learned_s, time.monotonic()
         done, steps = learner.step_count, self.config.steps
         with tqdm(total=steps, initial=done, desc="learn", unit="step", disable=not first) as bar:
             while True:
                 late = time.monotonic() - saved >= track.save_s
-                progress, save = self.machines.told([self._progress(started), float(late)])
+                progress, save = self.machines.told([self._progress(), float(late)])
                 if save and learner.step_count > done:
-                    self._save_state(started)
+                    self._save_state()
                     done, saved = learner.step_count, time.monotonic()
                 if progress >= 1.0:
                     break
                 if self._rounds < rounds and progress >= due[self._rounds]:
                     self._dagger(self._rounds + 1)
                     bar.unpause()
-                rate, parts = learner.rate(progress), learner.step(progress)
+                rate = learner.rate(progress)
+                with unbroken():
+                    parts = learner.step(progress)
+                    self._note(parts, rate)
                 bar.update()
-                self._note(parts, rate, held)
+                if track.validate and learner.step_count % track.validate == 0:
+                    self._validate(held)
                 if learner.step_count % 20 == 0:
                     bar.set_postfix({k: f"{v:.4f}" for k, v in parts.items()}, frames=len(self._data.learned))
 
     def _dagger(self, number: int) -> None:
         learner = self._need()
-        self._data.add_round(number, self._draft())
-        learner.maker.update()
-        self._rounds = number
+        self._data.record_round(number, self._draft())
+        with unbroken():
+            self._data.take_round(number)
+            learner.maker.update()
+            self._rounds = number
 
     def _draft(self) -> Path:
         """The policy of now, for the simulator's processes; every process must ask."""
@@ -230,20 +241,25 @@ class Trainer:
             self.save(path)
         return path
 
-    def _note(self, parts: Mapping[str, float], rate: float, held: BatchMaker | None) -> None:
-        """A row of the curve, when one is due, with a validation, when one is due."""
-        learner, track = self._need(), self.config.track
-        step, row = learner.step_count, {}
-        if step % track.every == 0:
-            row = {"rate": rate, **parts}
-        if track.validate and step % track.validate == 0:
-            draft = self._draft()
-            if self.machines.rank == 0:
-                row |= open_loop(learner.average, held) if held is not None else {}
-                row |= self._drive(draft) if track.episodes else {}
-            self.machines.wait()
-        if row and self._curve is not None:
-            self._curve.add(step, row)
+    def _note(self, parts: Mapping[str, float], rate: float) -> None:
+        """A row of the curve, when one is due."""
+        step = self._need().step_count
+        if self._curve is not None and step % self.config.track.every == 0:
+            self._curve.add(step, {"rate": rate, **parts})
+
+    def _validate(self, held: BatchMaker | None) -> None:
+        """Open loop on what is held out, closed loop in the simulator; every process must ask."""
+        learner = self._need()
+        learner.collect()
+        if self._curve is not None:
+            row = open_loop(learner.average, held) if held is not None else {}
+            if self.config.track.episodes:
+                draft = self.order.out / "draft.safetensors"
+                self.save(draft)
+                row |= self._drive(draft)
+            if row:
+                self._curve.add(learner.step_count, row)
+        self.machines.wait()
 
     def _drive(self, checkpoint: Path) -> dict[str, float]:
         c = self.config

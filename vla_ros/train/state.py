@@ -5,9 +5,12 @@ One safetensors file; its header holds what are not tensors, as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -91,3 +94,19 @@ def check_same(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> N
                 f"{path.parent} holds an unfinished run with {key} {then.get(key)}, not {now.get(key)}; give the same "
                 "settings, another --out, or --no-resume to begin anew."
             )
+
+
+@contextlib.contextmanager
+def unbroken() -> Iterator[None]:
+    """Ctrl-C waits for the end of what is done within, or what is kept would be half of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
