@@ -154,7 +154,7 @@ def test_an_interrupt_waits_for_the_step_and_loses_nothing(tmp_path: Path, uncut
 
 def test_the_curve_has_loss_rate_and_validation(uncut: Path) -> None:
     rows = read_curve(uncut / "curve.jsonl")
-    assert [row["step"] for row in rows] == [2, 4, 5, 6, 8, 10, 12]
+    assert [row["step"] for row in rows] == [2, 4, 5, 6, 8, 10, 10, 12]
     assert set(rows[0]) == {"step", "rate", "action", "truth"}
     assert set(rows[2]) == {"step", "open_loop_rad", "open_loop_first_rad", "open_loop_last_rad"}
     assert all(np.isfinite(list(row.values())).all() for row in rows)

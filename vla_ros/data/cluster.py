@@ -45,6 +45,7 @@ def run_with_ray(job: Job, seeds: Sequence[int], processes: int) -> Iterator[Res
     if own:
         # RAY_ADDRESS names a cluster; here one is made, with as many places as processes are asked for.
         here: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": count, "include_dashboard": False}
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init(log_to_driver=False, **here)
     variables = {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "osmesa"), **_ONE_THREAD}
     make = ray.remote(num_cpus=1, runtime_env={"env_vars": variables})(_Worker)

@@ -178,7 +178,8 @@ class Learner:
             self._restore(tensors)
             self.maker.restore(tensors["order"].numpy(), dict(plain["draws"]))
             self.step_count = int(plain["step"])
-            torch.set_rng_state(tensors["chance"][self.machines.rank])
+            # A copy: torch 2.13 crashes on a row of a larger tensor.
+            torch.set_rng_state(tensors["chance"][self.machines.rank].clone())
         except (KeyError, IndexError, RuntimeError, ValueError) as error:
             text = str(error).splitlines()[0]
             raise ConfigError(f"the state does not fit this network ({text}); --no-resume begins anew.") from None

@@ -146,4 +146,5 @@ def like(value: Tensor, pattern: Tensor) -> Tensor:
         return value
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(value, mesh, pattern.placements)  # type: ignore[attr-defined]
+    # Every process has the whole and takes its own piece: nothing is sent.
+    return distribute_tensor(value, mesh, pattern.placements, src_data_rank=None)  # type: ignore[attr-defined]
