@@ -55,12 +55,13 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, alone: Path, more: 
     one, two = (load_file(place / "end.safetensors") for place in (alone, out))
     assert set(one) == set(two)
     for name, value in one.items():
-        if name != "chance":  # each process draws noise of its own
-            # A step of Adam is the rate whatever the gradient: where that is rounding alone, its sign is chance.
-            assert (value - two[name]).abs().max() < 2e-4, name
+        # Each process draws noise of its own. A bias below a softmax over the picture has no gradient but rounding, which
+        # Adam makes a step of.
+        if name != "chance" and not name.endswith("points.bias"):
+            assert (value - two[name]).abs().max() < 2e-5, name
     rows = [read_curve(place / "curve.jsonl") for place in (alone, out)]
-    assert [r["step"] for r in rows[0]] == [r["step"] for r in rows[1]] == [1, 2, 3, 4, 5, 6]
-    assert rows[1][5]["open_loop_rad"] == pytest.approx(rows[0][5]["open_loop_rad"], rel=1e-3)
+    assert [r["step"] for r in rows[0]] == [r["step"] for r in rows[1]] == [1, 2, 3, 3, 4, 5, 6, 6]
+    assert rows[1][-1]["open_loop_rad"] == pytest.approx(rows[0][-1]["open_loop_rad"], rel=1e-4)
     # Process 0's share of the loss alone would be another number.
     assert rows[1][0]["action"] == pytest.approx(rows[0][0]["action"], rel=1e-4)
     assert not (out / "training.safetensors").exists()
