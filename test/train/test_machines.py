@@ -55,8 +55,8 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, alone: Path, more: 
     one, two = (load_file(place / "end.safetensors") for place in (alone, out))
     assert set(one) == set(two)
     for name, value in one.items():
-        # Each process draws noise of its own. A bias below a softmax over the picture has no gradient but rounding, which
-        # Adam makes a step of.
+        # Each process draws noise of its own. A bias below a softmax over the picture has no gradient but rounding,
+        # which Adam makes a step of.
         if name != "chance" and not name.endswith("points.bias"):
             assert (value - two[name]).abs().max() < 2e-5, name
     rows = [read_curve(place / "curve.jsonl") for place in (alone, out)]

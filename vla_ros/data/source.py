@@ -140,7 +140,7 @@ def _check_units(folder: Path, joints: Sequence[str], state: Floats, low: Array,
     """Refuse what cannot be radians of this robot: half of the frames further outside the range than its width."""
     middle = np.median(state, axis=0)
     room = high - low
-    for number in np.flatnonzero(~((middle >= low - room) & (middle <= high + room))):
+    for number in np.flatnonzero(~((middle >= low - room) & (middle <= high + room))).tolist():
         raise ConfigError(
             f"{folder}: {joints[number]} is mostly at {middle[number]:.3g}, the robot's range is {low[number]:.3g} to "
             f"{high[number]:.3g} rad; say data.units=deg or data.scale if the data count otherwise."

@@ -112,7 +112,8 @@ class Trainer:
             maker = BatchMaker(self._data.learned, self.config, self.order.seed, m.rank, m.processes)
             self._learner = Learner(maker, self.config, self.order.seed, m)
             if old is not None:
-                self._go_on(*old)
+                with unbroken():
+                    self._go_on(*old)
             self._learn()
             if not self._learner.step_count:
                 raise ConfigError(f"{self.order.minutes} minutes left no time to learn; give more.")
@@ -165,6 +166,7 @@ class Trainer:
         self._rounds = int(header["rounds"])
         self._spent_s, self._learned_s = float(header["spent_s"]), float(header["learned_s"])
         self._end -= self._spent_s
+        self._started = time.monotonic() - self._learned_s
         if self.machines.rank == 0:
             print(f"goes on at step {self._need().step_count} of {self.config.steps} ({self.order.state})")
 
