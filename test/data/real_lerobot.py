@@ -9,6 +9,7 @@ import contextlib
 import sys
 from typing import Any
 
+import av
 import numpy as np
 
 with contextlib.suppress(ModuleNotFoundError):
@@ -41,9 +42,19 @@ part = LeRobotDataset("local/ours", root=ours, episodes=[1])
 seen["part"] = np.stack([part[k]["observation.state"].numpy() for k in range(len(part))])
 
 if film != "none":
-    moving = LeRobotDataset("local/film", root=film, video_backend="pyav")
-    shots = np.stack([moving[k]["observation.images.front"].numpy() for k in range(len(moving))])
-    seen["film"] = np.round(shots * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    # LeRobot finds the films; its decoders are torchcodec and a part of torchvision, which not every build has.
+    moving = LeRobotDataset("local/film", root=film)
+    shots = []
+    for row in moving.meta.episodes:
+        start = row["videos/observation.images.front/from_timestamp"]
+        path = moving.meta.get_video_file_path(row["episode_index"], "observation.images.front")
+        with av.open(str(moving.root / path)) as container:
+            decoded = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        for k in range(row["length"]):
+            near = min(decoded, key=lambda item: abs(item[0] - (start + k / moving.fps)))
+            assert abs(near[0] - (start + k / moving.fps)) < moving.tolerance_s
+            shots.append(near[1])
+    seen["film"] = np.stack(shots)
     theirs_film = LeRobotDataset.create(
         "local/theirs_film",
         fps=10,
