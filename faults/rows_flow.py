@@ -56,7 +56,7 @@ FAULTS = (
     flow("supervisor killed while stopping", both(STOP, AWHILE, DEAD), "silent", 0.4),
     flow("supervisor killed while braking", both(ESTOP, AWHILE, DEAD), "silent", 0.4),
     flow("supervisor asked to end", kill("supervisor_node", signal.SIGTERM), "stopped", 0.2, "asked to end"),
-    flow("supervisor stalled for 0.5 s", stall("supervisor_node", 0.5), "stopped", 0.8),
+    flow("supervisor stalled for 0.5 s", stall("supervisor_node", 0.5), "stopped", 0.8, "stood still"),
     flow("planner killed", kill("planner_node"), **OWN_REST),
     flow("planner and supervisor killed", both(kill("planner_node"), DEAD), "silent", 0.1),
     flow("policy silent", chunks(lambda _c: None), **OWN_REST, end=good_chunks),

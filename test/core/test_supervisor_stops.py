@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from core.arm import LIMITS, MS, START, armed, measured, moving, reach, run, speed
+from core.arm import LIMITS, MS, PLANNER, START, armed, measured, moving, reach, run, speed
 from core.draw import T0
 
 from vla_ros.core.modes import Mode
-from vla_ros.core.records import NS, JointState
+from vla_ros.core.records import NS, Chunk, JointState
 from vla_ros.core.supervisor import Supervisor
 
 
@@ -191,3 +191,38 @@ def test_a_stall_while_holding_still_is_harmless():
     supervisor.joint_state(measured(stamp_ns=T0 + 300 * MS), T0 + 300 * MS)
     assert supervisor.tick(T0 + 300 * MS) is not None
     assert supervisor.mode is Mode.RUNNING
+
+
+def slow() -> tuple[Supervisor, int]:
+    """A supervisor in the middle of a motion that is slow enough to be near its last command for a long time."""
+    supervisor = armed(T0)
+    supervisor.tick(T0)
+    in_force = supervisor.in_force()
+    slope = START + 0.05 * np.linspace(0, 1, 60)[:, None]
+    plan = PLANNER.plan(Chunk.from_rate(T0, LIMITS.joints, slope, 1 / 30), in_force, T0)
+    assert supervisor.plan(plan, T0) is None
+    run(supervisor, T0, T0 + 600 * MS)
+    return supervisor, T0 + 600 * MS
+
+
+@pytest.mark.parametrize(("stood_s", "mode"), [(0.299, Mode.RUNNING), (0.301, Mode.STOPPING)])
+def test_a_stall_in_mid_motion_is_a_stop_however_slow_the_motion(stood_s: float, mode: Mode) -> None:
+    supervisor, now = slow()
+    before = supervisor.tick(now)
+    later = now + round(stood_s * NS)
+    supervisor.joint_state(measured(before.state.position, later), later)
+    command = supervisor.tick(later)
+    assert np.abs(command.state.position - before.state.position).max() <= supervisor.config.largest_step
+    assert supervisor.mode is mode
+    assert supervisor.faulted["loop"] == (mode is Mode.STOPPING)
+    assert ("stood still for 0.301 s" in supervisor.reason) == (mode is Mode.STOPPING)
+
+
+def test_a_stall_at_rest_is_none() -> None:
+    supervisor, plan, _ = moving()
+    run(supervisor, plan.start_ns, plan.end_ns + 10 * MS)
+    later = plan.end_ns + NS
+    supervisor.joint_state(measured(plan.at(plan.end_ns).position, later), later)
+    supervisor.tick(later)
+    assert supervisor.mode is Mode.RUNNING
+    assert not supervisor.faulted["loop"]

@@ -1,6 +1,6 @@
 """Run by the Python of an environment with the real LeRobot: opens OURS, writes THEIRS, says in OUT what it saw.
 
-python real_lerobot.py OURS THEIRS OUT.npz
+python real_lerobot.py OURS FILM THEIRS OUT.npz        FILM: ours too, with video, or "none"
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import contextlib
 import sys
 from typing import Any
 
+import av
 import numpy as np
 
 with contextlib.suppress(ModuleNotFoundError):
@@ -17,7 +18,7 @@ with contextlib.suppress(ModuleNotFoundError):
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.utils import dataset_to_policy_features
 
-ours, theirs, out = sys.argv[1:]
+ours, film, theirs, out = sys.argv[1:]
 
 data = LeRobotDataset("local/ours", root=ours, delta_timestamps={"action": [0.0, 0.1]})
 seen: dict[str, Any] = {
@@ -39,6 +40,40 @@ for name in ("front", "wrist"):
     seen[name] = np.round(images * 255).astype(np.uint8).transpose(0, 2, 3, 1)
 part = LeRobotDataset("local/ours", root=ours, episodes=[1])
 seen["part"] = np.stack([part[k]["observation.state"].numpy() for k in range(len(part))])
+
+if film != "none":
+    # LeRobot finds the films; its decoders are torchcodec and a part of torchvision, which not every build has.
+    moving = LeRobotDataset("local/film", root=film)
+    shots = []
+    for row in moving.meta.episodes:
+        start = row["videos/observation.images.front/from_timestamp"]
+        path = moving.meta.get_video_file_path(row["episode_index"], "observation.images.front")
+        with av.open(str(moving.root / path)) as container:
+            decoded = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        for k in range(row["length"]):
+            near = min(decoded, key=lambda item: abs(item[0] - (start + k / moving.fps)))
+            assert abs(near[0] - (start + k / moving.fps)) < moving.tolerance_s
+            shots.append(near[1])
+    seen["film"] = np.stack(shots)
+    theirs_film = LeRobotDataset.create(
+        "local/theirs_film",
+        fps=10,
+        features={
+            "action": moving.features["action"],
+            "observation.images.front": moving.features["observation.images.front"],
+        },
+        root=theirs + "_film",
+        robot_type="r",
+        use_videos=True,
+    )
+    for length in (4, 6):
+        for k in range(length):
+            image = np.full((64, 64, 3), 30, dtype=np.uint8)
+            image[:, 8 * k : 8 * k + 16] = 220
+            action = np.zeros(6, dtype=np.float32)
+            theirs_film.add_frame({"action": action, "observation.images.front": image, "task": "film"})
+        theirs_film.save_episode()
+    theirs_film.finalize()
 
 features = {
     "observation.state": {"dtype": "float32", "shape": (2,), "names": ["a", "b"]},

@@ -15,8 +15,9 @@ import pytest
 from vla_ros.core.errors import ConfigError
 from vla_ros.data import lerobot
 from vla_ros.data.demos import DemoDataset, DemoInfo, Episode
-from vla_ros.data.lerobot import Frames, Head, read_dataset, read_head, write_dataset
+from vla_ros.data.lerobot import Frames, Head, write_dataset
 from vla_ros.data.lerobot_demos import load_demos, save_demos
+from vla_ros.data.lerobot_read import read_dataset, read_head
 from vla_ros.data.lerobot_stats import Tally
 
 JOINTS = ("shoulder", "elbow", "gripper")
@@ -228,7 +229,6 @@ DAMAGE = [
     (lambda f: (f / "meta" / "info.json").write_text("[]"), "is not a LeRobot dataset"),
     (lambda f: change(f, codebase_version="v2.1"), "reads v3.0"),
     (lambda f: change(f, total_frames=17), "holds 16 frames; its info.json says 17"),
-    (lambda f: change(f, features={"a": {"dtype": "video", "shape": [4, 4, 3], "names": None}}), "as video"),
     (lambda f: change(f, vla_ros={}), "not of demonstrations"),
     (lambda f: (f / "meta" / "tasks.parquet").unlink(), "is damaged"),
     (lambda f: (f / "data/chunk-000/file-000.parquet").write_bytes(b"PAR1, interrupted"), "is damaged"),

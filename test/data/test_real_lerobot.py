@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.test_lerobot import EPISODES, INFO
+from data.test_source import NO_AV, film
 
-from vla_ros.data.lerobot import read_dataset, read_head
 from vla_ros.data.lerobot_demos import save_demos
+from vla_ros.data.lerobot_read import read_dataset, read_head
 
 PYTHON = os.environ.get("VLA_LEROBOT_PYTHON") or (sys.executable if importlib.util.find_spec("lerobot") else "")
 pytestmark = pytest.mark.skipif(
@@ -30,7 +31,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("lerobot")
     save_demos(root / "ours", INFO, EPISODES, fps=10)
     script = Path(__file__).with_name("real_lerobot.py")
-    command = [PYTHON, str(script), *(str(root / name) for name in ("ours", "theirs", "seen.npz"))]
+    with_film = importlib.util.find_spec("av") is not None
+    if with_film:
+        film(root, 64)
+    places = (root / "ours", root / "film" if with_film else "none", root / "theirs", root / "seen.npz")
+    command = [PYTHON, str(script), *map(str, places)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "hf"), "PYTHONPATH": ""}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=root)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -75,3 +80,20 @@ def test_we_read_what_lerobot_writes(folder: Path) -> None:
         assert episode.vectors["next.done"][:, 0].tolist() == [0.0] * (len(episode) - 1) + [1.0]
         image = episode.images["observation.images.front"]
         np.testing.assert_array_equal(image[:, 3, 5], np.stack([10 * k, k * 0 + number, k * 0 + 200], axis=1))
+
+
+@NO_AV
+def test_lerobot_sees_our_film_and_we_see_theirs(folder: Path, tmp_path: Path) -> None:
+    drawn = np.concatenate([e.images["front"] for e in film(tmp_path, 64)[1]]).astype(float)
+    shots = np.load(folder / "seen.npz")["film"].astype(float)
+    assert shots.shape == drawn.shape
+    assert np.abs(shots - drawn).mean() < 6.0
+    head, _ = read_head(folder / "theirs_film")
+    assert head.videos == ("observation.images.front",)
+    episodes = list(read_dataset(folder / "theirs_film"))
+    assert [len(e) for e in episodes] == [4, 6]
+    for episode in episodes:  # several episodes share one of their films
+        for k, image in enumerate(episode.images["observation.images.front"].astype(float)):
+            wanted = np.full((64, 64, 3), 30.0)
+            wanted[:, 8 * k : 8 * k + 16] = 220.0
+            assert np.abs(image - wanted).mean() < 12.0, k

@@ -1,5 +1,7 @@
 """Demonstrations on disk, whole or absent; and what is done to their images."""
 
+import os
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -68,6 +70,23 @@ def test_a_damaged_file_is_refused(tmp_path) -> None:
     np.savez(path, joints=np.zeros(3))
     with pytest.raises(ConfigError, match="is not a demonstration"):
         read_episode(path)
+
+
+def test_a_pickle_is_refused_and_never_runs(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, ("ran",))
+
+    path = DemoWriter(tmp_path, INFO).write(episode(), 0)
+    np.savez(path, meta=np.array([Evil()], dtype=object))
+    with pytest.raises(ConfigError, match="is not a demonstration"):
+        read_episode(path)
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ConfigError, match="is not a demonstration"):
+        read_episode(path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_data_set_grows_and_refuses_another_kind(tmp_path) -> None:

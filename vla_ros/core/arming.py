@@ -1,8 +1,9 @@
-"""What keeps an arm from being armed, and the pose it is armed in."""
+"""What keeps an arm from being armed, the pose it is armed in, and what an operator is answered."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,14 @@ from vla_ros.core.gate import Command
 from vla_ros.core.records import Array
 from vla_ros.core.robot import Limits
 from vla_ros.core.watch import Watch
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an operator's request was answered with."""
+
+    ok: bool
+    text: str
 
 
 def pose_to_arm_in(

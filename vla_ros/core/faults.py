@@ -50,7 +50,7 @@ RULES: dict[str, Rule] = {
     "deadman": Rule(Action.STOP, Clears.ARM, "the deadman is expected, and released or silent"),
     "second_publisher": Rule(Action.STOP, Clears.ARM, "somebody else speaks to the robot"),
     "tracking": Rule(Action.STOP, Clears.ARM, "the arm is not where it was commanded"),
-    "loop": Rule(Action.STOP, Clears.ARM, "our own loop stood still in mid-motion; held at the last command"),
+    "loop": Rule(Action.STOP, Clears.ARM, "our own loop stood still in mid-motion"),
     "tracking_high": Rule(Action.WARN, Clears.ITSELF, "the arm is far from where it was commanded"),
     "no_plan": Rule(Action.WARN, Clears.ITSELF, "no plan was permitted for a while"),
 }

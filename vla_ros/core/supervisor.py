@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_ros.core.ahead import ahead
-from vla_ros.core.arming import pose_to_arm_in
+from vla_ros.core.arming import Answer, pose_to_arm_in
 from vla_ros.core.faults import Action, Fault
 from vla_ros.core.gate import Command, may_be_sent, proved, splice, timely
 from vla_ros.core.modes import Event, Mode, follow
@@ -38,6 +38,7 @@ class SupervisorConfig(WatchConfig, SpeedConfig):
         plan_early_s: How far ahead a plan may start [s].
         tracking: Largest distance between measured and commanded position when armed [rad].
         largest_step: Farthest a command may lie from the one before it; only a stalled loop gets there [rad].
+        stall_s: Longest time between two commands while the arm moves [s].
     """
 
     handover_tolerance: float = 1e-9
@@ -45,19 +46,12 @@ class SupervisorConfig(WatchConfig, SpeedConfig):
     plan_early_s: float = 1.0
     tracking: float = 0.2
     largest_step: float = 0.1
+    stall_s: float = 0.3
 
     def __post_init__(self) -> None:
         """Check every value."""
         SpeedConfig.__post_init__(self)
         WatchConfig.__post_init__(self)  # of every field of a subclass, too
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an operator's request was answered with."""
-
-    ok: bool
-    text: str
 
 
 COMMANDED = (Mode.RUNNING, Mode.STOPPING, Mode.STOPPED)
@@ -255,15 +249,20 @@ class Supervisor:
                 self.reason = worst.detail
 
     def _mind_the_gap(self, now_ns: int) -> None:
-        """After a stall the arm has long stopped at the last command: go on from there; to catch up would be a jump."""
+        """A stall in mid-motion is a stop, from the last command if the curve has run far ahead of it: no jump."""
         if self._last is None or not self._motions:
             return
-        held = self._last.state.position
-        if (np.abs(self._motion_at(now_ns).at(now_ns).position - held) <= self.config.largest_step).all():
+        motion, held = self._motion_at(now_ns), self._last.state.position
+        near = (np.abs(motion.at(now_ns).position - held) <= self.config.largest_step).all()
+        stood_s = (now_ns - self._last.stamp_ns) / NS if self._last.stamp_ns < motion.end_ns else 0.0
+        if near and stood_s <= self.config.stall_s:
+            return
+        self.faulted["loop"] += 1
+        reason = f"the command loop stood still for {stood_s:.3f} s"
+        if near:
+            self.stop(now_ns, reason)
             return
         self._follow_to_rest(Plan.hold(self.limits.joints, held, now_ns))
-        self.faulted["loop"] += 1
-        reason = f"the command loop stood still for {(now_ns - self._last.stamp_ns) / NS:.3f} s"
         self._become(Event.STOP, reason)
         self._become(Event.REST, reason)
 

@@ -137,7 +137,7 @@ def read_episode(path: Path) -> tuple[DemoInfo, Episode]:
         with np.load(path, allow_pickle=False) as data:
             meta = json.loads(str(data["meta"]))
             arrays = {name: data[name] for name in data.files if name != "meta"}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path} is not a demonstration ({str(error).splitlines()[0]}).") from None
     if meta.get("format") != FORMAT:
         raise ConfigError(f"{path} has demonstration format {meta.get('format')}; this version reads {FORMAT}.")

@@ -1,7 +1,8 @@
-"""LeRobotDataset v3.0 on disk, written and read without LeRobot: the layout only, and nothing about policies.
+"""LeRobotDataset v3.0 on disk, written without LeRobot (`lerobot_read.py` reads it): the layout, nothing of policies.
 
     meta/info.json  meta/stats.json  meta/tasks.parquet  meta/episodes/chunk-000/file-000.parquet
     data/chunk-000/file-000.parquet      vectors as lists of float32, images as PNG bytes: no loss, no video encoder
+    videos/NAME/chunk-000/file-000.mp4   images as video, where that is asked for: smaller, not without loss
 
 A dataset is written beside its place and renamed when it is whole: a reader finds all of it or none.
 `lerobot_demos.py` turns the demonstrations of this package into it and back.
@@ -9,12 +10,11 @@ A dataset is written beside its place and renamed when it is whole: a reader fin
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vla_ros.core.errors import ConfigError
+from vla_ros.data import lerobot_video
 from vla_ros.data.lerobot_stats import Tally
 
 try:
@@ -52,6 +53,7 @@ class Head:
         vectors: Name of each feature that is numbers ("action") to the names of its columns.
         images: Name of each feature that is an image ("observation.images.front") to its height and width [px].
         extra: Kept in `info.json` under "vla_ros", which LeRobot ignores; plain data.
+        videos: Those of `images` that are kept as video.
     """
 
     fps: int
@@ -59,13 +61,15 @@ class Head:
     vectors: Mapping[str, tuple[str, ...]]
     images: Mapping[str, tuple[int, int]]
     extra: Mapping[str, Any] = field(default_factory=dict)
+    videos: tuple[str, ...] = ()
 
     def features(self) -> dict[str, Any]:
         """As `info.json` has them."""
         rows: dict[str, Any] = {}
         for key, (height, width) in self.images.items():
             shape = [height, width, 3]
-            rows[key] = {"dtype": "image", "shape": shape, "names": ["height", "width", "channels"]}
+            kind = "video" if key in self.videos else "image"
+            rows[key] = {"dtype": kind, "shape": shape, "names": ["height", "width", "channels"]}
         for key, names in self.vectors.items():
             rows[key] = {"dtype": "float32", "shape": [len(names)], "names": list(names)}
         return rows | {key: {"dtype": dtype, "shape": [1], "names": None} for key, dtype in COUNTERS.items()}
@@ -117,7 +121,7 @@ def _table(head: Head, frames: Frames, episode: int, start: int, task: int) -> A
     """The rows of one episode, in the order of the features."""
     step = np.arange(len(frames))
     columns: dict[str, Any] = {}
-    for key in head.images:
+    for key in (k for k in head.images if k not in head.videos):
         columns[key] = pa.array([{"bytes": _png(image), "path": None} for image in frames.images[key]], IMAGE)
     for key, names in head.vectors.items():
         flat = pa.array(np.ascontiguousarray(frames.vectors[key], dtype=np.float32).ravel())
@@ -179,7 +183,7 @@ def _write(root: Path, head: Head, episodes: Iterable[Frames]) -> None:
             span = {"dataset_from_index": start, "dataset_to_index": start + len(frames)}
             place = {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
             about = {"episode_index": episode, "tasks": [frames.task], "length": len(frames)}
-            rows.append({**about, **where, **span, **place})
+            rows.append({**about, **where, **span, **place, **_write_videos(root, head, frames, episode)})
             start += len(frames)
     finally:
         if writer is not None:
@@ -200,13 +204,30 @@ def _write(root: Path, head: Head, episodes: Iterable[Frames]) -> None:
         "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
         "data_path": PATH.replace("{kind}", "data"),
-        "video_path": None,
+        "video_path": lerobot_video.PATH if head.videos else None,
         "splits": {"train": f"0:{len(rows)}"},
         "features": head.features(),
         "vla_ros": dict(head.extra),
     }
     for name, data in (("stats", stats), ("info", info)):
         (root / "meta" / f"{name}.json").write_text(json.dumps(data, indent=4, allow_nan=False), encoding="utf-8")
+
+
+def _write_videos(root: Path, head: Head, frames: Frames, episode: int) -> dict[str, Any]:
+    """One file per episode and camera; what `meta/episodes` says of them."""
+    row: dict[str, Any] = {}
+    chunk, file = divmod(episode, FILES_PER_CHUNK)
+    for key in head.videos:
+        about = {
+            "chunk_index": chunk,
+            "file_index": file,
+            "from_timestamp": 0.0,
+            "to_timestamp": len(frames) / head.fps,
+        }
+        row |= {f"videos/{key}/{name}": value for name, value in about.items()}
+        path, _ = lerobot_video.place(root, key, row, lerobot_video.PATH)
+        lerobot_video.write_video(path, frames.images[key], head.fps)
+    return row
 
 
 def _place(root: Path, kind: str, number: int) -> Path:
@@ -225,73 +246,3 @@ def _task_table(tasks: Mapping[str, int]) -> Any:
     ]
     note = {"index_columns": ["task"], "column_indexes": [], "columns": columns, "pandas_version": "2.0.0"}
     return table.replace_schema_metadata({b"pandas": json.dumps(note).encode()})
-
-
-def read_head(folder: Path) -> tuple[Head, dict[str, Any]]:
-    """The head of a dataset, ours or LeRobot's own, and all of its `info.json`.
-
-    Raises:
-        ConfigError: Not a dataset of v3.0, or one with videos.
-    """
-    try:
-        info = json.loads((folder / "meta" / "info.json").read_text(encoding="utf-8"))
-        version, features = info["codebase_version"], info["features"]
-        videos = [key for key, f in features.items() if f["dtype"] == "video"]
-        vectors = {
-            key: tuple(f["names"]) if isinstance(f["names"], list) else tuple(map(str, range(f["shape"][0])))
-            for key, f in features.items()
-            if len(f["shape"]) == 1 and key not in COUNTERS and f["dtype"] not in ("video", "image", "string")
-        }
-        images = {key: (f["shape"][0], f["shape"][1]) for key, f in features.items() if f["dtype"] == "image"}
-        head = Head(int(info["fps"]), str(info["robot_type"]), vectors, images, info.get("vla_ros", {}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{folder} is not a LeRobot dataset ({error!r}).") from None
-    if version != VERSION:
-        raise ConfigError(f"{folder} is a LeRobot dataset {version}; this version reads {VERSION}.")
-    if videos:
-        raise ConfigError(f"{folder} keeps {videos[0]} as video; only datasets with images are read.")
-    return head, info
-
-
-def read_dataset(folder: Path) -> Iterator[Frames]:
-    """The episodes of a dataset, ours or LeRobot's own, in order, one at a time.
-
-    Raises:
-        ConfigError: See `read_head`; or files are damaged, or hold other than what `info.json` says.
-    """
-    head, info = read_head(folder)
-    frames = 0
-    try:
-        table = pq.read_table(folder / "meta" / "tasks.parquet")
-        name = "task" if "task" in table.column_names else "__index_level_0__"
-        tasks = dict(zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True))
-        for path in sorted((folder / "data").glob("*/*.parquet")):
-            whole = pq.read_table(path)
-            numbers = whole["episode_index"].to_numpy()
-            cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-            for first, last in itertools.pairwise(cuts):
-                rows = whole.slice(first, last - first)
-                frames += len(rows)
-                yield _frames(head, rows, tasks[rows["task_index"][0].as_py()])
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise ConfigError(f"{folder} is damaged ({str(error).splitlines()[0]}).") from None
-    if frames != info.get("total_frames"):
-        raise ConfigError(f"{folder} holds {frames} frames; its info.json says {info.get('total_frames')}.")
-
-
-def _frames(head: Head, rows: Any, task: str) -> Frames:
-    vectors, images = {}, {}
-    for key, names in head.vectors.items():
-        values = np.array(rows[key].to_pylist(), dtype=np.float32).reshape(len(rows), -1)
-        if values.shape[1] != len(names):
-            raise ConfigError(f"{key} has {values.shape[1]} numbers per frame; info.json says {len(names)}.")
-        vectors[key] = values
-    for key in head.images:
-        coded = [cell["bytes"] for cell in rows[key].to_pylist()]
-        if not all(coded):
-            raise ConfigError(f"{key} keeps its images outside the data files, which is not read.")
-        decoded: list[Any] = [cv2.imdecode(np.frombuffer(cell, dtype=np.uint8), cv2.IMREAD_COLOR) for cell in coded]
-        if any(image is None for image in decoded):
-            raise ConfigError(f"an image of {key} cannot be decoded.")
-        images[key] = np.stack(decoded)[..., ::-1].copy()
-    return Frames(vectors, images, task)

@@ -11,13 +11,14 @@ import numpy as np
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.data.demos import DemoDataset, DemoInfo, Episode, check_episode
-from vla_ros.data.lerobot import Frames, Head, read_dataset, read_head, write_dataset
+from vla_ros.data.lerobot import Frames, Head, write_dataset
+from vla_ros.data.lerobot_read import read_dataset, read_head
 
 STATE, ACTION, CAMERA = "observation.state", "action", "observation.images."
 LABELS, TRUTH = "labels", "truth"  # not "action…" or "observation…": LeRobot's policies are to leave them alone
 
 
-def save_demos(folder: Path, info: DemoInfo, episodes: Iterable[Episode], fps: int) -> None:
+def save_demos(folder: Path, info: DemoInfo, episodes: Iterable[Episode], fps: int, video: bool = False) -> None:
     """Write demonstrations as a LeRobot dataset, whole or not at all.
 
     `observation.state` is the measured position [rad] and `action` the expert's target one frame later [rad]. The
@@ -28,6 +29,7 @@ def save_demos(folder: Path, info: DemoInfo, episodes: Iterable[Episode], fps: i
         info: What the episodes share.
         episodes: Taken one at a time.
         fps: Frames per second of the episodes: one over the time between waypoints, over the stride of recording.
+        video: Keep the images as video: smaller, and not without loss; needs PyAV.
 
     Raises:
         ConfigError: A frame is not a whole number of waypoints, or an episode does not fit.
@@ -57,7 +59,9 @@ def save_demos(folder: Path, info: DemoInfo, episodes: Iterable[Episode], fps: i
             yield Frames(numbers, seen, episode.instruction)
 
     # The notes are complete when the head is written, which comes last.
-    write_dataset(folder, Head(fps, info.robot, vectors, images, {"demos": info.to_json(), "notes": notes}), frames())
+    extra = {"demos": info.to_json(), "notes": notes}
+    head = Head(fps, info.robot, vectors, images, extra, tuple(images) if video else ())
+    write_dataset(folder, head, frames())
 
 
 def load_demos(folder: Path) -> DemoDataset:

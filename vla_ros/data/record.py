@@ -48,7 +48,8 @@ class Job:
 _state: dict[str, Any] = {}
 
 
-def _begin(job: Job) -> None:
+def begin(job: Job) -> None:
+    """Make this process ready for the tries of `job`."""
     # Ctrl-C is for the parent, which ends the children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("MUJOCO_GL", "osmesa")
@@ -62,7 +63,8 @@ def _begin(job: Job) -> None:
     _state.update(job=job, stage=stage, driver=driver, writer=writer)
 
 
-def _try(seed: int) -> Result:
+def attempt(seed: int) -> Result:
+    """One try; its frames go to disk."""
     job: Job = _state["job"]
     result: Result = _state["stage"].run(
         seed, _state["driver"], job.rollout, executor=job.executor, keep=_state["writer"] is not None
@@ -73,19 +75,33 @@ def _try(seed: int) -> Result:
     return result
 
 
-def run(job: Job, seeds: Sequence[int], processes: int = 2) -> Iterator[Result]:
+def run(job: Job, seeds: Sequence[int], processes: int = 2, ray: bool = False) -> Iterator[Result]:
     """Run one try per seed; results come as they end, without their frames.
 
-    Leaving the iterator early ends the processes.
+    Leaving the iterator early ends the processes. A try depends on its seed alone, not on where it runs.
+
+    Args:
+        job: What is done.
+        seeds: One per try.
+        processes: How many at once.
+        ray: Run them as Ray tasks, on whatever machines Ray has; files of the job must be there under the same names.
+
+    Raises:
+        ConfigError: Ray is asked for and not installed.
     """
     if not seeds:
+        return
+    if ray:
+        from vla_ros.data.cluster import run_with_ray
+
+        yield from run_with_ray(job, seeds, processes)
         return
     os.environ.setdefault("MUJOCO_GL", "osmesa")
     # Each process computes on one thread; more would fight over the same cores.
     with _one_thread():
-        pool = multiprocessing.get_context("spawn").Pool(min(processes, len(seeds)), _begin, (job,))
+        pool = multiprocessing.get_context("spawn").Pool(min(processes, len(seeds)), begin, (job,))
     try:
-        yield from pool.imap_unordered(_try, list(seeds))
+        yield from pool.imap_unordered(attempt, list(seeds))
         pool.close()
     finally:
         pool.terminate()

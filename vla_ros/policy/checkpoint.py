@@ -97,11 +97,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 
 def _sentences(data: Any, config: ModelConfig, name: str) -> dict[str, Words]:
-    kind = np.int64 if config.language == "backbone" else np.float32
+    rows: dict[str, Words] = {}
     try:
-        rows: dict[str, Words] = {
-            str(k): np.array(row, dtype=np.float64).astype(kind) for k, row in dict(data or {}).items()
-        }
+        for sentence, row in dict(data or {}).items():
+            numbers = np.array(row, dtype=np.float64)
+            whole = config.language == "backbone"
+            rows[str(sentence)] = numbers.astype(np.int64) if whole else numbers.astype(np.float32)
     except (TypeError, ValueError):
         raise ConfigError(f"the sentences in {name} are not numbers.") from None
     if not all(row.shape == (config.sentence,) and np.isfinite(row).all() for row in rows.values()):

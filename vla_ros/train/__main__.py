@@ -4,7 +4,9 @@
 
 Records demonstrations of the scripted expert (those already in OUT are kept), learns from them, lets the
 policy drive in DAgger rounds while the expert labels, and evaluates the result on unseen scenes.
-Everything but that evaluation is inside --minutes. Ctrl-C saves what has been learned.
+Everything but that evaluation is inside --minutes. Ctrl-C saves what has been learned, and the same command goes on
+from there; killed at any moment, it loses at most track.save_s seconds. With data=FOLDER it learns from a LeRobot
+dataset. OUT/curve.jsonl holds loss and validation. On many processes: torchrun or accelerate launch -m vla_ros.train.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from vla_ros.config import config_dir
 from vla_ros.core.errors import VlaError
 from vla_ros.train.config import load_config
 from vla_ros.train.evaluate import evaluate, report
+from vla_ros.train.machines import find_machines
 from vla_ros.train.run import Run, Trainer
 
 
@@ -45,14 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--threads", type=int, default=0, help="CPU threads while learning; 0: as many as are idle, at most 4"
     )
+    parser.add_argument(
+        "--resume", action=argparse.BooleanOptionalAction, default=True, help="go on with an unfinished run in OUT"
+    )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override a setting, for example batch=64")
     args = parser.parse_args(given)
     torch.set_num_threads(args.threads or idle_cores())
     try:
         config = load_config(args.config or config_dir() / "train" / "pick_place.yaml", args.settings)
         command = shlex.join(["python", "-m", "vla_ros.train", *given])
-        trainer = Trainer(Run(config, args.seed, args.minutes, args.out, command))
-        path = trainer.run()
+        order = Run(config, args.seed, args.minutes, args.out, command, args.resume, args.threads)
+        machines = find_machines()
+        path = Trainer(order, machines).run()
+        if machines.rank:
+            return 0
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
         if config.evaluate:
             print(report(evaluate(path, config.evaluate, task=config.task, robot=config.robot, cameras=config.cameras)))
@@ -62,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         kept = args.out / "policy.safetensors"
         print(
-            f"train: interrupted; {f'kept what was learned in {kept}' if kept.exists() else 'nothing was learned yet'}."
+            f"train: interrupted; {f'kept what was learned in {kept}' if kept.exists() else 'nothing was learned yet'}"
+            "; the same command goes on."
         )
         return 130
     return 0

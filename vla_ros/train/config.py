@@ -13,6 +13,7 @@ import yaml
 from vla_ros.config import from_mapping, load_yaml, require
 from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.data.augment import AugmentConfig
+from vla_ros.data.source import DataConfig
 from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.backbone_config import BackboneConfig
 from vla_ros.policy.consensus import ConsensusConfig
@@ -87,6 +88,34 @@ class DemoConfig:
 
 
 @dataclass(frozen=True)
+class TrackConfig:
+    """How a run is watched and kept.
+
+    Attributes:
+        every: Steps between rows of the curve.
+        held_out: Every n-th episode is not learned from, but validated on; 0 holds none out.
+        validate: Steps between validations; 0 for none.
+        episodes: Closed-loop episodes in each validation; 0 for none.
+        tensorboard: Write the curve for TensorBoard too.
+        save_s: Time between states from which the run can go on [s]; 0 after every step.
+    """
+
+    every: int = 20
+    held_out: int = 20
+    validate: int = 500
+    episodes: int = 0
+    tensorboard: bool = False
+    save_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Check."""
+        require(self.every >= 1, f"track.every must be at least 1; got {self.every}.")
+        require(self.held_out != 1, "track.held_out 1 would leave nothing to learn from; choose 0 or 2 and more.")
+        for name in ("held_out", "validate", "episodes", "save_s"):
+            require(getattr(self, name) >= 0, f"track.{name} must not be negative; got {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run.
 
@@ -112,6 +141,8 @@ class TrainConfig:
         spline: The chunk.
         actor: The action transformer, in place of trunk and head of `network`; null for those.
         augment: What is done to images.
+        data: A LeRobot dataset to learn from, in place of recording; its folder alone, or a mapping.
+        track: How the run is watched and kept.
     """
 
     task: str = "pick_place"
@@ -135,9 +166,16 @@ class TrainConfig:
     spline: SplineConfig = field(default_factory=SplineConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     actor: ActorConfig | None = None
+    data: DataConfig | None = None
+    track: TrackConfig = field(default_factory=TrackConfig)
 
     def __post_init__(self) -> None:
         """Check, and build the parts that came as mappings."""
+        if isinstance(self.data, str):
+            object.__setattr__(self, "data", DataConfig(self.data))
+        if isinstance(self.data, Mapping):
+            object.__setattr__(self, "data", from_mapping(DataConfig, self.data, "data"))
+        require(self.data is None or isinstance(self.data, DataConfig), "data must be a folder, a mapping, or null.")
         for name, cls in _PARTS.items():
             value = getattr(self, name)
             if isinstance(value, Mapping):
@@ -166,6 +204,7 @@ _PARTS: dict[str, type] = {
     "network": NetworkConfig,
     "spline": SplineConfig,
     "augment": AugmentConfig,
+    "track": TrackConfig,
 }
 _PARTS_OF: dict[str, dict[str, type]] = {
     "actor": {"consensus": ConsensusConfig},
@@ -179,13 +218,14 @@ def _override(data: dict[str, Any], text: str) -> None:
     if not equals:
         raise ConfigError(f'"{text}" is not of the form key=value.')
     known: type = TrainConfig
-    parts: Mapping[str, type] = {**_PARTS, "actor": ActorConfig}
+    parts: Mapping[str, type] = {**_PARTS, "actor": ActorConfig, "data": DataConfig}
     *parents, leaf = key.split(".")
     for part in parents:
         if part not in parts:
             raise UnknownName("key", part, parts, "the command line")
         known, parts = parts[part], _PARTS_OF.get(part, {})
-        data[part] = data = dict(data.get(part) or {})
+        old = data.get(part) or {}
+        data[part] = data = {"folder": old} if isinstance(old, str) else dict(old)
     names = [f.name for f in fields(known) if is_dataclass(known)]
     if leaf not in names:
         raise UnknownName("key", leaf, names, "the command line")

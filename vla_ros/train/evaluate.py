@@ -61,6 +61,7 @@ def evaluate(
     rollout: RolloutConfig | None = None,
     processes: int = 2,
     quiet: bool = False,
+    ray: bool = False,
 ) -> list[Result]:
     """Run `episodes` tries with seeds from `seed` on; the expert drives if `checkpoint` is None."""
     if checkpoint is not None:
@@ -69,7 +70,7 @@ def evaluate(
     job = Job(task, robot, tuple(cameras), config, checkpoint, executor=make_executor(through, robot))
     results: list[Result] = []
     with tqdm(total=episodes, desc="evaluate", unit="try", disable=quiet) as bar:
-        for result in run(job, range(seed, seed + episodes), processes):
+        for result in run(job, range(seed, seed + episodes), processes, ray):
             results.append(result)
             bar.update()
             bar.set_postfix(success=f"{sum(r.success for r in results)}/{len(results)}")
@@ -110,13 +111,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--delay-ms", default="0:100", help="delay of a chunk; the upper end counts, in steps of 50")
     parser.add_argument("--replan-steps", type=int, default=4, help="greatest number of control steps between chunks")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--ray", action="store_true", help="run the tries as Ray tasks, on the cluster in RAY_ADDRESS")
     args = parser.parse_args(argv)
     try:
         rollout = replace(RolloutConfig(), delay_steps=_delay(args.delay_ms), replan_steps=args.replan_steps)
         checkpoint = None if args.checkpoint == "expert" else Path(args.checkpoint)
         results = evaluate(
             checkpoint, args.episodes, args.seed, args.through, args.task, args.robot, rollout=rollout,
-            processes=args.processes,
+            processes=args.processes, ray=args.ray,
         )  # fmt: skip
     except VlaError as error:
         print(f"evaluate: {error}", file=sys.stderr)

@@ -1,0 +1,194 @@
+"""Any LeRobot dataset as training data: the grid of the labels, names, units, cameras; bad input in one sentence."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vla_ros.config import load_robot
+from vla_ros.core.errors import ConfigError, UnknownName
+from vla_ros.data.demos import DemoInfo, Episode
+from vla_ros.data.lerobot import Frames, Head, write_dataset
+from vla_ros.data.lerobot_demos import load_demos, save_demos
+from vla_ros.data.lerobot_read import read_dataset
+from vla_ros.data.source import DataConfig, chunk_labels, load_lerobot
+from vla_ros.policy.spline import SplineConfig
+
+JOINTS = load_robot("so101").joints
+SPLINE = SplineConfig(control_points=5, degree=3, waypoints=8, dt_s=0.05)
+NO_AV = pytest.mark.skipif(importlib.util.find_spec("av") is None, reason='needs PyAV: pip install "vla_ros[video]"')
+
+
+def write(
+    folder: Path, names: tuple[str, ...] = JOINTS, state: Any = None, key: str = "observation.images.front"
+) -> Path:
+    """Two episodes of 6 and 9 frames at 10 per second; the action is where the state is one frame later."""
+    vectors = {"observation.state": names, "action": names}
+    episodes = []
+    for number, length in enumerate((6, 9)):
+        path = np.linspace(0.0, 0.1 * length, length + 1)[:, None] * np.linspace(0.2, 1.0, 6)
+        images = {key: np.full((length, 20, 30, 3), (250, 20 * number, 0), dtype=np.uint8)}
+        numbers = {"observation.state": path[:-1].astype(np.float32), "action": path[1:].astype(np.float32)}
+        if state is not None:
+            numbers["observation.state"] = state(numbers["observation.state"])
+        episodes.append(Frames(numbers, images, f"task {number}"))
+    write_dataset(folder, Head(10, "anything", vectors, {key: (20, 30)}), episodes)
+    return folder
+
+
+def load(folder: Path, **settings: Any) -> list[tuple[DemoInfo, Episode]]:
+    return list(load_lerobot(DataConfig(str(folder), **settings), "t", "so101", ("front",), 16, SPLINE))
+
+
+def test_labels_lie_on_the_grid_of_the_chunk() -> None:
+    # Action i is the target of time (i+1)/fps: a line through these points, held beyond the last.
+    times = np.arange(1, 8) / 10
+    actions = np.stack([times, 3.0 - 2.0 * times], axis=1).astype(np.float32)
+    labels = chunk_labels(actions, 10.0, SPLINE)
+    assert labels.shape == (7, 8, 2)
+    wanted = np.clip(np.arange(7)[:, None] / 10 + 0.05 * np.arange(1, 9), 0.1, 0.7)
+    np.testing.assert_allclose(labels[..., 0], wanted, atol=1e-6)
+    np.testing.assert_allclose(labels[..., 1], 3.0 - 2.0 * wanted, atol=1e-6)
+
+
+def test_our_own_datasets_give_back_their_first_waypoints(tmp_path: Path) -> None:
+    """The action `save_demos` writes is the label one frame later, and comes back as that label."""
+    rng = np.random.default_rng(0)
+    info = DemoInfo("t", "so101", JOINTS, ("front",), (), 16, 0.05, 8)
+    labels = (0.1 * rng.normal(size=(5, 8, 6))).astype(np.float32)
+    arrays = (np.zeros((5, 6), np.float32), labels, np.zeros((5, 0), np.float32))
+    episode = Episode({"front": np.zeros((5, 16, 16, 3), np.uint8)}, *arrays, "go")
+    save_demos(tmp_path / "set", info, [episode], fps=10)
+    ((back, made),) = load(tmp_path / "set")
+    assert back == info
+    np.testing.assert_allclose(made.labels[:, 1], labels[:, 1], atol=1e-6)
+    np.testing.assert_allclose(made.labels[:-1, 3], labels[1:, 1], atol=1e-6)
+
+
+def test_a_dataset_of_others_becomes_demonstrations(tmp_path: Path) -> None:
+    names = tuple(f"{n}.pos" for n in JOINTS)
+    rows = load(
+        write(tmp_path / "set", names, key="observation.images.top"), cameras={"front": "observation.images.top"}
+    )
+    info, episode = rows[1]
+    assert (info.joints, info.robot, info.cameras, len(rows)) == (JOINTS, "so101", ("front",), 2)
+    assert (episode.instruction, len(episode), episode.notes) == ("task 1", 9, {"episode": 1})
+    assert episode.images["front"].shape == (9, 16, 16, 3)
+    assert episode.images["front"][4, 8, 8].tolist() == [250, 20, 0]
+    np.testing.assert_allclose(episode.labels[0, 1], 0.1 * np.linspace(0.2, 1.0, 6), atol=1e-6)
+    np.testing.assert_allclose(episode.labels[-1, 1:], np.tile(0.9 * np.linspace(0.2, 1.0, 6), (7, 1)), atol=1e-6)
+
+
+def test_units_and_order_of_columns(tmp_path: Path) -> None:
+    names = ("g", *(f"m{k}" for k in range(5)))
+    folder = write(tmp_path / "set", names)
+    joints = (JOINTS[5], *JOINTS[:5])
+    info, episode = load(folder, joints=joints, units="deg", scale={JOINTS[5]: 0.5})[0]
+    assert info.joints == joints
+    plain = np.linspace(0.0, 0.6, 7)[:-1, None] * np.linspace(0.2, 1.0, 6)
+    np.testing.assert_allclose(episode.joints[:, 0], 0.5 * plain[:, 0], atol=1e-6)
+    np.testing.assert_allclose(episode.joints[:, 1:], np.radians(plain[:, 1:]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"cameras": {"front": "observation.images.side"}}, 'no camera "front" .*side.; it has front: choose'),
+        ({"joints": JOINTS[:5]}, r"\(6 columns\); robot \"so101\" has"),
+        ({"joints": (*JOINTS[:5], "jaw")}, "moves .*jaw"),
+        ({"scale": {"griper": 2.0}}, 'did you mean "gripper"'),
+        ({"units": "degree"}, 'unknown value of data.units "degree"'),
+        ({"scale": {"gripper": 0.0}}, "must be finite and not 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(tmp_path: Path, settings: dict, says: str) -> None:
+    folder = write(tmp_path / "set")
+    with pytest.raises((ConfigError, UnknownName), match=says):
+        load(folder, **settings)
+
+
+def test_other_joints_a_missing_camera_and_degrees_are_noticed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r'moves a, b, c, d, e, f .6 columns.; robot "so101" has shoulder_pan'):
+        load(write(tmp_path / "names", tuple("abcdef")))
+    with pytest.raises(ConfigError, match=r'no camera "front" .observation.images.front.; it has top'):
+        load(write(tmp_path / "camera", key="observation.images.top"))
+    with pytest.raises(ConfigError, match=r"shoulder_pan is mostly at 90, .*say data.units=deg"):
+        load(write(tmp_path / "degrees", state=lambda x: 0 * x + 90.0))
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = write(tmp_path / "set")
+    file = folder / "data" / "chunk-000" / "file-000.parquet"
+    table = pq.read_table(file)
+    values = np.stack(table["action"].to_pylist()).astype(np.float32)
+    values[8, 5] = np.nan
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), from_pandas=False), 6)
+    pq.write_table(table.set_column(table.column_names.index("action"), "action", column), file)
+    with pytest.raises(ConfigError, match="action of episode 1 is not finite at frame 2, joint gripper"):
+        load(folder)
+
+
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a LeRobot dataset"):
+        load(tmp_path)
+
+
+# ---- video -----------------------------------------------------------------------------------------------------------
+
+
+def film(folder: Path, side: int = 32) -> tuple[DemoInfo, list[Episode], Path]:
+    """A bright square that moves, so that every frame is told from its neighbours."""
+    info, rng, episodes = DemoInfo("t", "so101", JOINTS, ("front",), (), side, 0.05, 8), np.random.default_rng(0), []
+    for number, length in enumerate((5, 8)):
+        images = np.full((length, side, side, 3), 40 + 60 * number, dtype=np.uint8)
+        for k in range(length):
+            images[k, 4:20, 2 * k : 2 * k + 12] = (220, 200, 180)
+        arrays = (rng.normal(size=(length, *s)).astype(np.float32) for s in ((6,), (8, 6), (0,)))
+        episodes.append(Episode({"front": images}, *arrays, f"task {number}", {"seed": number}))
+    save_demos(folder / "film", info, episodes, fps=10, video=True)
+    return info, episodes, folder / "film"
+
+
+@NO_AV
+def test_videos_come_back_frame_by_frame(tmp_path: Path) -> None:
+    _, episodes, folder = film(tmp_path)
+    assert sorted(p.name for p in folder.rglob("*.mp4")) == ["file-000.mp4", "file-001.mp4"]
+    for back, wanted in zip(load_demos(folder).episodes, episodes, strict=True):
+        seen, drawn = (e.images["front"].astype(float) for e in (back, wanted))
+        apart = np.abs(seen[:, None] - drawn[None]).mean(axis=(2, 3, 4))
+        assert (apart.argmin(axis=1) == np.arange(len(wanted))).all()
+        assert apart.diagonal().max() < 6.0
+        np.testing.assert_array_equal(back.labels, wanted.labels)
+
+
+@NO_AV
+def test_a_video_that_is_cut_short_or_damaged_is_refused(tmp_path: Path) -> None:
+    _, _, folder = film(tmp_path)
+    first, second = sorted(folder.rglob("*.mp4"))
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(ConfigError, match="ends 3 frames early"):
+        list(read_dataset(folder))
+    second.write_bytes(b"not a film")
+    with pytest.raises(ConfigError, match="cannot be decoded"):
+        list(read_dataset(folder))
+    assert len(list(read_dataset(folder, images=()))) == 2  # nobody asked for it
+
+
+@pytest.mark.skipif(importlib.util.find_spec("av") is not None, reason="PyAV is installed")
+def test_without_pyav_a_video_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    head = Head(10, "r", {"action": ("a",)}, {"observation.images.front": (4, 4)}, {}, ("observation.images.front",))
+    frames = Frames(
+        {"action": np.zeros((2, 1), np.float32)}, {"observation.images.front": np.zeros((2, 4, 4, 3), np.uint8)}, "go"
+    )
+    with pytest.raises(ConfigError, match="need PyAV"):
+        write_dataset(tmp_path / "set", head, [frames])
+    assert list(tmp_path.iterdir()) == []
+    assert replace(head, videos=()).features()["observation.images.front"]["dtype"] == "image"

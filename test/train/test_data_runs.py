@@ -1,0 +1,103 @@
+"""From a LeRobot dataset to a checkpoint, by the command as it is typed; the curve in TensorBoard's own words."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from data.test_source import JOINTS, write
+
+from vla_ros.core.errors import ConfigError
+from vla_ros.policy.checkpoint import load_checkpoint
+from vla_ros.train import __main__ as command
+from vla_ros.train.config import load_config
+from vla_ros.train.curve import Curve, read_curve
+
+SETTINGS = [
+    "cameras=[front]",
+    "image_size=16",
+    "batch=4",
+    "steps=4",
+    "evaluate=0",
+    "joint_weights={}",
+    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1}",
+    "spline={control_points: 5, degree: 3, waypoints: 8, dt_s: 0.05}",
+    "track={every: 2, held_out: 2, validate: 4}",
+]
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "set_num_threads", lambda _n: None)
+    return lambda *more: command.main([*SETTINGS, *more, "--out", str(tmp_path / "out")])
+
+
+def test_a_checkpoint_is_made_of_a_dataset(tmp_path: Path, train) -> None:
+    folder = write(tmp_path / "set", tuple(f"{n}.pos" for n in JOINTS))
+    assert train(f"data={folder}") == 0
+    model, info = load_checkpoint(tmp_path / "out" / "policy.safetensors", "so101", JOINTS)
+    assert (info.instruction, info.notes["frames"], info.model.joints) == ("task 0", 6, JOINTS)
+    # Statistics per (joint, slot) are those of the labels that were made, of what is not held out.
+    state = np.linspace(0.0, 0.6, 7)[:-1, None] * np.linspace(0.2, 1.0, 6)
+    np.testing.assert_allclose(model.joint_mean.numpy(), state.mean(axis=0), atol=1e-6)
+    rows = read_curve(tmp_path / "out" / "curve.jsonl")
+    assert [row["step"] for row in rows] == [2, 4, 4]
+    assert 0.0 < rows[2]["open_loop_rad"] < 2.0
+    assert "truth" not in rows[0]  # nobody knows it of a dataset
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("cameras=[front, side]", 'no camera "side"'),
+        ("robot=nobody", 'unknown robot "nobody"'),
+        ("data=nowhere", "nowhere is not a LeRobot dataset"),
+        ("data.units=miles", 'unknown value of data.units "miles"'),
+        ("data.folders=x", 'did you mean "folder"'),
+        ("data=3", "data must be a folder, a mapping, or null"),
+        ("track.held_out=1", "would leave nothing to learn from"),
+        ("track.every=0", "track.every must be at least 1"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(tmp_path: Path, train, capsys, setting: str, says: str) -> None:
+    assert train(f"data={write(tmp_path / 'set')}", setting) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("train: ")
+    assert says in said
+    assert not (tmp_path / "out" / "policy.safetensors").exists()
+
+
+def test_a_dataset_may_be_given_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {folder: /somewhere, units: deg, scale: {gripper: 0.0175}}\n")
+    data = load_config(file, ["data.cameras={front: observation.image}"]).data
+    assert data is not None
+    assert (data.folder, data.units, data.scale, data.cameras) == (
+        "/somewhere",
+        "deg",
+        {"gripper": 0.0175},
+        {"front": "observation.image"},
+    )
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="needs TensorBoard")
+def test_tensorboard_reads_the_curve(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curve = Curve(tmp_path / "curve.jsonl", 0, tensorboard=True)
+    curve.add(2, {"rate": 0.5, "action": 3.0})
+    curve.add(4, {"rate": 0.25, "success": 1.0})
+    curve.close()
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in board.Scalars("rate")] == [(2, 0.5), (4, 0.25)]
+    assert board.Scalars("success")[0].value == 1.0
+    lines = (tmp_path / "curve.jsonl").read_text().splitlines()
+    assert json.loads(lines[1]) == {"step": 4, "rate": 0.25, "success": 1.0}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="TensorBoard is installed")
+def test_without_tensorboard_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs TensorBoard"):
+        Curve(tmp_path / "curve.jsonl", 0, tensorboard=True)

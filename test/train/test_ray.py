@@ -1,0 +1,34 @@
+"""Tries as Ray tasks end as those of the local processes, number for number."""
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vla_ros.core.errors import ConfigError
+from vla_ros.data.demos import read_episode
+from vla_ros.data.record import Job, run
+from vla_ros.data.rollout import RolloutConfig
+
+JOB = Job("pick_place", "so101", ("front",), RolloutConfig(image_size=16, limit_s=1.0, noise_rad=0.05))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "vla_ros[ray]"')
+def test_the_same_seeds_give_the_same_tries(tmp_path: Path) -> None:
+    notes, states = [], []
+    for name, ray in (("here", False), ("there", True)):
+        results = list(run(replace(JOB, folder=tmp_path / name), (4, 5), 2, ray))
+        notes.append(sorted((r.notes["seed"], r.success, r.duration_s) for r in results))
+        episodes = [read_episode(p)[1] for p in sorted((tmp_path / name).glob("*.npz"))]
+        states.append([(e.joints.tobytes(), e.labels.tobytes(), e.images["front"].tobytes()) for e in episodes])
+    assert len(notes[0]) == 2
+    assert notes[0] == notes[1]
+    assert states[0] == states[1]
+
+
+def test_without_ray_it_is_said(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match="many machines need Ray"):
+        list(run(JOB, (4,), 1, ray=True))
