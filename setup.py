@@ -36,6 +36,7 @@ EXTRAS = {
     ],
     "train": ["torch>=2.4,<3", "safetensors>=0.4,<1", "tqdm>=4.60,<5"],
     "lerobot": ["pyarrow>=15,<27"],
+    "aloha": ["gym-aloha>=0.1.3,<0.2"],  # a task that is not ours, for the learning table; wants mujoco<3.9
     "report": ["jinja2>=3.0,<4", "pillow>=9.1,<14"],
     "dev": [
         "pytest>=8,<10",

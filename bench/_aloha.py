@@ -1,7 +1,7 @@
 """gym-aloha's transfer of a cube, a task that is not ours, for the learning table; needs `pip install gym-aloha`.
 
-Physics, random places, reward and success are the environment's own: 50 actions a second, success where its reward is
-4. Waypoints of a chunk are 0.06 s apart, three actions, on the line between them. Only its pictures are drawn otherwise:
+Physics, random places, reward and success are the environment's own: 50 actions a second, success where its reward
+is 4. Waypoints of a chunk are 0.06 s, three actions, apart, with a line between. Only its pictures are drawn otherwise:
 the top camera alone, without shadows, at once at the size that is wanted, and only when somebody looks. The environment
 draws three of 640 x 480 at every action, which takes many times as long as its physics.
 """
@@ -28,6 +28,8 @@ ROBOT = "aloha"
 TASK = "transfer_cube"
 INSTRUCTION = "hand the red cube from the right arm to the left arm"
 DT_S = 0.06
+LIMIT_S = 8.0
+"""Of a try: 400 actions, as in the evaluations of ACT (Zhao et al. 2023), whose task it is [s]."""
 CAMERAS = ("top",)
 FINGERS = ("left", "right")
 NEAR_M = 0.03
@@ -38,7 +40,7 @@ AUXILIARY = (
     *(f"held_{side}" for side in ARM),
     *(f"phase_{phase.name.lower()}" for phase in Phase),
 )
-"""What the auxiliary outputs predict: the cube's place in the world and from each gripper [m], who holds it, the phase."""
+"""What the auxiliary outputs predict: the cube's place in the world and from each gripper [m], who holds it, phase."""
 
 
 class _Task(TransferCubeTask):

@@ -70,20 +70,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not installed():
         print(f"aloha: {MISSING}", file=sys.stderr)
         return 0  # what is not there cannot miss a figure
-    from _aloha import DT_S
+    from _aloha import DT_S, LIMIT_S
 
     count = max(1, given.episodes // 10) if given.quick else given.episodes
-    rollout = RolloutConfig(dt_s=DT_S, noise_rad=given.noise)
+    rollout = RolloutConfig(dt_s=DT_S, limit_s=LIMIT_S, noise_rad=given.noise)
     seeds = range(given.seed, given.seed + count)
     results: list[Result] = []
     for result in tries(seeds, rollout, None, given.folder, processes=given.processes, blind=given.folder is None):
         results.append(result)
-        if sys.stderr.isatty():
-            print(f"\r{sum(r.success for r in results)} of {len(results)}", end="", file=sys.stderr, flush=True)
+        print(f"\r{sum(r.success for r in results)} of {len(results)}", end="", file=sys.stderr, flush=True)
     good = [r for r in results if r.success]
     failed = " ".join(str(r.notes["seed"]) for r in results if not r.success)
     print(f"gym-aloha, transfer of a cube: the expert succeeds in {len(good)} of {len(results)}", end="")
-    print(f", mean time {sum(r.duration_s for r in good) / max(1, len(good)):.1f} s", end="")
+    times = [r.duration_s for r in good] or [0.0]
+    print(f", in {sum(times) / len(times):.1f} s on average, {max(times):.1f} s at most", end="")
     print(f"; failed seeds: {failed}" if failed else "")
     if given.noise:
         return 0

@@ -59,7 +59,7 @@ class Task:
             looks the same after a quarter turn [rad].
         bowl_m: Middle of where the bowl may stand, shape (2,) [m].
         bowl_spread_m: The bowl stands within this of the middle, along each axis [m].
-        cubes: Colours of the cubes on the table, one or two of `CUBES`; the seed chooses which one the sentence asks for.
+        cubes: Colours of the cubes on the table, one or two of `CUBES`; the seed chooses the one asked for.
     """
 
     name: str
