@@ -15,6 +15,7 @@ from typing import Any
 import mujoco
 import numpy as np
 from _aloha_expert import ARM, TOOL_M, Arms, Expert, Phase, Truth
+from aloha import CAMERAS, TASK
 from dm_control import mujoco as dm_mujoco
 from dm_control.rl import control
 from gym_aloha.constants import ASSETS_DIR, DT, JOINTS
@@ -24,13 +25,7 @@ from gym_aloha.tasks.sim import BimanualViperXTask, TransferCubeTask
 from vla_ros.core.records import NS, Array, Image, Observation
 from vla_ros.data.rollout import Stage
 
-ROBOT = "aloha"
-TASK = "transfer_cube"
 INSTRUCTION = "hand the red cube from the right arm to the left arm"
-DT_S = 0.06
-LIMIT_S = 8.0
-"""Of a try: 400 actions, as in the evaluations of ACT (Zhao et al. 2023), whose task it is [s]."""
-CAMERAS = ("top",)
 FINGERS = ("left", "right")
 NEAR_M = 0.03
 """A cube no farther from the place between the fingers lies there [m]."""

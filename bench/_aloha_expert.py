@@ -32,7 +32,7 @@ _HOVER_M = 0.08
 _LOW_M = 0.003
 _WAIT_M = np.array([-0.13, 0.0, 0.0])
 _PART_M = {"right": np.array([0.10, 0.0, 0.04]), "left": np.array([-0.06, 0.0, 0.0])}
-_PRICE, _GRIPPER_PRICE = 250.0, 60_000.0
+_PRICE, _GRIPPER_PRICE = 400.0, 60_000.0
 _DWELL_S = 0.35
 """For fingers to arrive: they are slower than what they are told [s]."""
 _MEMORY_S, _STRAY = 2.0, 0.25
@@ -40,6 +40,7 @@ ARM = {"left": slice(0, 6), "right": slice(7, 13)}
 GRIP = {"left": 6, "right": 13}
 
 State = tuple[Array, Array, Array]
+Place = tuple[float, float, float]
 
 
 class Phase(IntEnum):
@@ -107,19 +108,26 @@ class Arms:
     """Inverse kinematics of both arms on the environment's own model."""
 
     def __init__(self, model: mujoco.MjModel, start: Array) -> None:
-        """Search from `start`, shape (14,), always: the same place gives the same joints."""
+        """Search from `start`, shape (14,), or from another place's answer: the same place gives the same joints."""
         self._model, self._data, self._start = model, mujoco.MjData(model), start
         self._body = {side: model.body(f"vx300s_{side}/gripper_link").id for side in ARM}
         joints = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
         self._joint = {side: [model.joint(f"vx300s_{side}/{j}").id for j in joints] for side in ARM}
         self.solve = functools.lru_cache(maxsize=64)(self._solve)
 
-    def _solve(self, side: str, x: float, y: float, z: float, yaw: float) -> tuple[float, ...]:
-        """Joints (6) [rad] that bring a gripper's tool to a place [m]; `yaw` turns the right one about the vertical."""
+    def _solve(self, side: str, place: Place, yaw: float, near: Place | None) -> tuple[float, ...]:
+        """Joints (6) [rad] that bring a gripper's tool to a place [m].
+
+        Args:
+            side: Whose.
+            place: Where to.
+            yaw: Turn of the right one about the vertical [rad].
+            near: Of several answers the one next to that for this place: between them the tool moves straight.
+        """
         m, d, body, ids = self._model, self._data, self._body[side], self._joint[side]
-        wanted, turn = np.array([x, y, z]), facing(side, yaw)
+        wanted, turn = np.array(place), facing(side, yaw)
         dofs, (low, high) = m.jnt_dofadr[ids], m.jnt_range[ids].T
-        q = self._start[ARM[side]].copy()
+        q = self._start[ARM[side]].copy() if near is None else np.array(self.solve(side, near, yaw, None))
         along, about = np.zeros((3, m.nv)), np.zeros((3, m.nv))
         for _ in range(200):
             d.qpos[m.jnt_qposadr[ids]] = q
@@ -194,26 +202,28 @@ class Expert:
         goal = before.copy()
         cube = truth.cube_position
         if phase <= Phase.CLOSE:
-            over = cube + np.array([0.0, 0.0, _HOVER_M if phase == Phase.REACH else _LOW_M])
-            goal[ARM["right"]] = self._to("right", over, _turn(truth.cube_quaternion))
-            goal[ARM["left"]], goal[GRIP["left"]] = self._to("left", MEET_M + _WAIT_M), OPEN
+            over, yaw = cube + np.array([0.0, 0.0, _HOVER_M]), _turn(truth.cube_quaternion)
+            down = cube + np.array([0.0, 0.0, _LOW_M])
+            goal[ARM["right"]] = self._to("right", over if phase == Phase.REACH else down, yaw, over)
         if phase == Phase.LIFT:
-            goal[ARM["right"]], goal[ARM["left"]] = self._to("right", MEET_M), self._to("left", MEET_M + _WAIT_M)
-            goal[GRIP["left"]] = OPEN
+            goal[ARM["right"]] = self._to("right", MEET_M)
+        if phase <= Phase.LIFT:
+            goal[ARM["left"]], goal[GRIP["left"]] = self._to("left", MEET_M + _WAIT_M), OPEN
         if phase in (Phase.MEET, Phase.TAKE):
             met = self.phase >= Phase.MEET
-            goal[ARM["left"]] = self._to("left", cube if met else MEET_M)
+            goal[ARM["left"]] = self._to("left", cube if met else MEET_M, 0.0, MEET_M + _WAIT_M)
         if phase == Phase.PART:
             for side, away in _PART_M.items():
-                goal[ARM[side]] = self._to(side, MEET_M + away)
+                goal[ARM[side]] = self._to(side, MEET_M + away, 0.0, MEET_M)
         goal[GRIP["right"]] = CLOSED if Phase.CLOSE <= phase <= Phase.TAKE else OPEN
         if phase >= Phase.MEET:
             goal[GRIP["left"]] = OPEN if phase == Phase.MEET else CLOSED
         return goal
 
-    def _to(self, side: str, place: Array, yaw: float = 0.0) -> Array:
-        x, y, z = (round(float(v), 3) for v in place)
-        return np.array(self._arms.solve(side, x, y, z, round(yaw, 2)))
+    def _to(self, side: str, place: Array, yaw: float = 0.0, near: Array | None = None) -> Array:
+        return np.array(
+            self._arms.solve(side, _rounded(place), round(yaw, 2), None if near is None else _rounded(near))
+        )
 
     def _at(self, after_s: float) -> State:
         """The last motion, a time after its start."""
@@ -251,6 +261,11 @@ def _turn(quaternion: Array) -> float:
     w, x, y, z = quaternion
     yaw = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
     return float((yaw + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+
+
+def _rounded(place: Array) -> Place:
+    x, y, z = (round(float(v), 3) for v in place)
+    return x, y, z
 
 
 def _apart(a: Array, b: Array) -> float:

@@ -11,13 +11,21 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import _table
 
 from vla_ros.data.record import Job, run
 from vla_ros.data.rollout import Result, RolloutConfig
 
+ROBOT = "aloha"
+TASK = "transfer_cube"
+CAMERAS = ("top",)
+GRIPPERS = ("left_arm_gripper", "right_arm_gripper")
+"""Joints that go from 0 (closed) to 1 (open); the others are in rad."""
+DT_S = 0.06
+"""Between waypoints, three of the environment's actions [s]."""
+LIMIT_S = 8.0
+"""Of a try: 400 actions, as in the evaluations of ACT (Zhao et al. 2023), whose task it is [s]."""
 BAR = 0.9
 MISSING = 'gym-aloha is not installed; pip install "vla_ros[aloha]" brings it, with a MuJoCo below 3.9.'
 
@@ -34,8 +42,7 @@ def tries(
     folder: Path | None = None,
     prefix: str = "expert",
     processes: int = 1,
-    executor: Any = None,
-    blind: bool = False,
+    cameras: Sequence[str] = CAMERAS,
 ) -> Iterator[Result]:
     """One try per seed.
 
@@ -46,13 +53,11 @@ def tries(
         folder: Where frames go as demonstrations; None to keep none.
         prefix: Of the files' names.
         processes: How many at once.
-        executor: Factory of what turns chunks into actions; None: linear.
-        blind: Draw nothing, where nobody looks.
+        cameras: What is drawn; none where nobody looks.
     """
-    from _aloha import CAMERAS, ROBOT, TASK, AlohaStage
+    from _aloha import AlohaStage
 
-    cameras = () if blind else CAMERAS
-    job = Job(TASK, ROBOT, cameras, rollout, checkpoint, folder, prefix, executor, AlohaStage)
+    job = Job(TASK, ROBOT, tuple(cameras), rollout, checkpoint, folder, prefix, stage=AlohaStage)
     return run(job, seeds, processes)
 
 
@@ -70,13 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not installed():
         print(f"aloha: {MISSING}", file=sys.stderr)
         return 0  # what is not there cannot miss a figure
-    from _aloha import DT_S, LIMIT_S
-
     count = max(1, given.episodes // 10) if given.quick else given.episodes
     rollout = RolloutConfig(dt_s=DT_S, limit_s=LIMIT_S, noise_rad=given.noise)
     seeds = range(given.seed, given.seed + count)
     results: list[Result] = []
-    for result in tries(seeds, rollout, None, given.folder, processes=given.processes, blind=given.folder is None):
+    cameras = CAMERAS if given.folder else ()
+    for result in tries(seeds, rollout, folder=given.folder, processes=given.processes, cameras=cameras):
         results.append(result)
         print(f"\r{sum(r.success for r in results)} of {len(results)}", end="", file=sys.stderr, flush=True)
     good = [r for r in results if r.success]

@@ -18,13 +18,15 @@ def aloha():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "bench"))
         import _aloha
+        import aloha
 
-        yield _aloha
+        aloha.Stage, aloha.AUXILIARY = _aloha.Stage, _aloha.AUXILIARY
+        yield aloha
 
 
 @pytest.fixture(scope="module")
 def stage(aloha):
-    return aloha.AlohaStage(image_size=32)
+    return aloha.Stage(image_size=32)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -62,7 +64,7 @@ def test_tries_are_demonstrations_of_fourteen_joints(aloha, stage, tmp_path):
     from vla_ros.data.demos import DemoWriter
 
     config = RolloutConfig(image_size=32, dt_s=aloha.DT_S, limit_s=0.6)
-    job = Job(aloha.TASK, aloha.ROBOT, aloha.CAMERAS, config, stage=aloha.AlohaStage)
+    job = Job(aloha.TASK, aloha.ROBOT, aloha.CAMERAS, config, stage=aloha.Stage)
     result = stage.run(3, expert_driver(aloha.DT_S), config)
     DemoWriter(tmp_path, job.info(stage.world.joints)).write(result.episode, 3)
     data = DemoDataset(tmp_path)
@@ -99,4 +101,4 @@ def test_a_policy_drives_it(aloha, stage):
 
 def test_another_task_is_refused(aloha):
     with pytest.raises(ValueError, match='there is the task "transfer_cube"; got "insertion"'):
-        aloha.AlohaStage("insertion")
+        aloha.Stage("insertion")

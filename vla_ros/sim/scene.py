@@ -232,6 +232,12 @@ def _add_bowl(spec: mujoco.MjSpec) -> None:
         )
 
 
+def in_bowl(cube: Array, bowl: Array) -> bool:
+    """Whether a cube with its middle at `cube`, shape (3,), lies in a bowl that stands at `bowl`, shape (3,) [m]."""
+    aside = float(np.linalg.norm(cube[:2] - bowl[:2]))
+    return aside < BOWL_FLOOR_RADIUS_M and float(cube[2] - bowl[2]) < BOWL_HEIGHT_M
+
+
 def _revolve(profile: list[tuple[float, float]], segments: int) -> tuple[Array, npt.NDArray[np.int64]]:
     """Turn a closed profile of (radius, height) about the vertical; vertices (V, 3), faces (F, 3)."""
     angles = 2.0 * math.pi * np.arange(segments) / segments

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from vla_ros.sim.scene import BOWL_FLOOR_RADIUS_M, BOWL_HEIGHT_M, CUBE_NAMES, JOINTS, build_model
+from vla_ros.sim.scene import CUBE_NAMES, JOINTS, build_model, in_bowl
 from vla_ros.sim.tasks import CUBE_HALF_M, Appearance, Layout, Task, get_task, sample_layout
 
 Array = npt.NDArray[np.float64]
@@ -290,12 +290,6 @@ class World:
             return False
         with_cube = (pairs == (self._cube_geoms[0] if cube is None else cube)).any(axis=1)
         return bool(geoms[pairs[with_cube]].any())
-
-
-def in_bowl(cube: Array, bowl: Array) -> bool:
-    """Whether a cube with its middle at `cube`, shape (3,), lies in a bowl that stands at `bowl`, shape (3,) [m]."""
-    aside = float(np.linalg.norm(cube[:2] - bowl[:2]))
-    return aside < BOWL_FLOOR_RADIUS_M and float(cube[2] - bowl[2]) < BOWL_HEIGHT_M
 
 
 def _checked(seed: int) -> int:
