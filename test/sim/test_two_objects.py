@@ -7,6 +7,7 @@ from vla_ros.data.rollout import RolloutConfig, Stage, expert_driver
 from vla_ros.data.through_planner import PlannerExecutor
 from vla_ros.nodes.truth import truth_from_json, truth_to_json
 from vla_ros.policy.instruction import embed
+from vla_ros.sim.env import PickPlaceEnv
 from vla_ros.sim.scene import BOWL_FLOOR_M
 from vla_ros.sim.tasks import CUBE_HALF_M, CUBES, CUBES_APART_M, get_task, sample_layout
 from vla_ros.sim.world import World
@@ -95,6 +96,11 @@ def test_both_cubes_can_be_told_apart_at_the_size_a_policy_is_shown():
 def test_a_policy_is_given_different_numbers_for_the_two_sentences():
     red, blue = embed(RED, 32), embed(BLUE, 32)
     assert np.abs(red - blue).max() > 0.2
+
+
+def test_the_environment_says_which_cube():
+    env = PickPlaceEnv(TASK, render_images=False)
+    assert {env.reset(seed=seed)[1]["instruction"] for seed in range(6)} == {RED, BLUE}
 
 
 def test_the_truth_on_the_topic_carries_the_sentence_of_its_scene(world):
