@@ -1,6 +1,7 @@
 """The task that is not ours, where gym-aloha is installed: the expert does it, and its tries are demonstrations."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,7 @@ def aloha():
         import _aloha
         import aloha
 
-        aloha.Stage, aloha.AUXILIARY = _aloha.Stage, _aloha.AUXILIARY
-        yield aloha
+        yield SimpleNamespace(**{**vars(_aloha), **vars(aloha), "Stage": _aloha.AlohaStage})
 
 
 @pytest.fixture(scope="module")
