@@ -54,7 +54,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=1_000_000, metavar="S", help="of the first scene; episode k has S+k")
     p.add_argument("--policy", default="learned", help="learned (default), expert, hold, or module:name of your own")
     p.add_argument("--checkpoint", default="", help="of the learned policy (default: the one of config/vla.yaml)")
-    p.add_argument("--task", default="pick_place", help="pick_place (default) or pick_place_wide, the harder one")
+    p.add_argument(
+        "--task", default="pick_place", help="pick_place (default), pick_place_wide or two_objects, which are harder"
+    )
     p.add_argument("--delay-ms", default="0", metavar="A[:B]", help="delay added to every inference, or a range of it")
     p.add_argument("--robot", default="so101", help="name in config/robots, or a file (default so101)")
     p.add_argument("--rate", type=float, default=500.0, metavar="HZ", help="commands per second (default 500)")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vla_ros.data.demos import DemoInfo, DemoWriter
-from vla_ros.data.rollout import AUXILIARY, Result, RolloutConfig, Stage, expert_driver, policy_driver
+from vla_ros.data.rollout import Result, RolloutConfig, Stage, expert_driver, policy_driver
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Job:
         folder: Where episodes go; None to keep none.
         prefix: Start of their file names.
         executor: Factory of what turns chunks into commands; None for linear.
+        stage: What plays the tries, made with the task's name and the cameras'; another world has another one.
     """
 
     task: str
@@ -38,11 +39,12 @@ class Job:
     folder: Path | None = None
     prefix: str = "expert"
     executor: Any = None
+    stage: type[Stage] = Stage
 
     def info(self, joints: tuple[str, ...]) -> DemoInfo:
         """The head of the data set this job writes."""
-        r = self.rollout
-        return DemoInfo(self.task, self.robot, joints, self.cameras, AUXILIARY, r.image_size, r.dt_s, r.waypoints)
+        r, names = self.rollout, self.stage.auxiliary
+        return DemoInfo(self.task, self.robot, joints, self.cameras, names, r.image_size, r.dt_s, r.waypoints)
 
 
 _state: dict[str, Any] = {}
@@ -53,7 +55,7 @@ def begin(job: Job) -> None:
     # Ctrl-C is for the parent, which ends the children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("MUJOCO_GL", "osmesa")
-    stage = Stage(job.task, job.cameras)
+    stage = job.stage(job.task, job.cameras)
     driver = expert_driver(job.rollout.dt_s)
     if job.checkpoint is not None:
         from vla_ros.policy.policy import make_policy

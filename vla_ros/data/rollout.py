@@ -178,7 +178,13 @@ class Result:
 
 
 class Stage:
-    """A world with its cameras and its expert, kept between tries."""
+    """A world with its cameras and its expert, kept between tries.
+
+    Attributes:
+        auxiliary: Names of what `judged` gives.
+    """
+
+    auxiliary = AUXILIARY
 
     def __init__(self, task: str, cameras: tuple[str, ...] = ("front", "wrist")) -> None:
         """Build the scene of `task` once."""
@@ -192,6 +198,10 @@ class Stage:
         images: dict[str, Image] = {name: self.cameras.render(shot, name) for name in self.names}
         stamp = round(self.world.time_s * NS)
         return Observation(stamp, images, self.world.joints, self.world.joint_positions(), self.world.instruction)
+
+    def judged(self, truth: Any) -> Array:
+        """What the auxiliary outputs shall predict, shape (A,)."""
+        return auxiliary(truth, int(self.expert.phase))
 
     def run(self, seed: int, driver: Driver, config: RolloutConfig, executor: Any = None, keep: bool = True) -> Result:
         """One try.
@@ -227,7 +237,7 @@ class Stage:
                 if note:
                     frames["joints"].append(observation.positions)
                     frames["labels"].append(path())
-                    frames["truth"].append(auxiliary(truth, int(self.expert.phase)))
+                    frames["truth"].append(self.judged(truth))
                     for name in self.names:
                         frames[name].append(shrink(observation.images[name], config.image_size))
                 if ask:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vla_ros.core.errors import UnknownName
-from vla_ros.sim.scene import CAMERAS
+from vla_ros.sim.scene import CAMERAS, CUBE_NAMES
 from vla_ros.sim.tasks import Appearance
 from vla_ros.sim.world import Snapshot, World
 
@@ -47,6 +47,7 @@ class Cameras:
         self.names = CAMERAS
         self.width, self.height = int(width), int(height)
         self._model = copy.copy(world.model)
+        self._cubes = len(world.task.cubes)
         self._model.vis.global_.offwidth = self.width
         self._model.vis.global_.offheight = self.height
         self._data = mujoco.MjData(self._model)
@@ -119,7 +120,8 @@ class Cameras:
 
     def _dress(self, look: Appearance) -> None:
         m = self._model
-        m.geom("cube").rgba = look.cube
+        for name, colour in zip(CUBE_NAMES[: self._cubes], (look.cube, look.other), strict=False):
+            m.geom(name).rgba = colour
         m.geom("bowl").rgba = look.bowl
         m.material("table").rgba = look.table
         m.light("main").diffuse = look.light

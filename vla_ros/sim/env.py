@@ -26,7 +26,7 @@ class PickPlaceEnv(gym.Env[Observation, npt.NDArray[np.float32]]):
     Observation: "front" and "wrist", shape (size, size, 3) uint8, and "joints", shape (6,) float32 [rad].
     Action: absolute joint targets, shape (6,) [rad], taken at 20 Hz; between two of them the servos are
     given a straight line. Reward: 1 with success, else 0. The episode ends with success, or is cut at 20 s.
-    `info` has "truth" (a `Truth`) and "success".
+    `info` has "truth" (a `Truth`), "success" and "instruction", the sentence that says which cube.
 
     Attributes:
         world: The world inside; the expert reads its truth.
@@ -107,7 +107,7 @@ class PickPlaceEnv(gym.Env[Observation, npt.NDArray[np.float32]]):
 
     def _info(self) -> dict[str, Any]:
         truth = self.world.truth()
-        return {"truth": truth, "success": truth.success}
+        return {"truth": truth, "success": truth.success, "instruction": self.world.instruction}
 
 
 if ENV_ID not in gym.registry:

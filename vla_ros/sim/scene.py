@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vla_ros.sim.assets import arm_folder, light_meshes
-from vla_ros.sim.tasks import BOWL_RADIUS_M, CUBE_HALF_M
+from vla_ros.sim.tasks import BOWL_RADIUS_M, CUBE_HALF_M, CUBES
 
 Array = npt.NDArray[np.float64]
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 CAMERAS = ("front", "wrist")
+CUBE_NAMES = ("cube", "other")
+"""Bodies, joints and geoms: the cube that the sentence asks for, and the other one, where there are two."""
 CUBE_MASS_KG = 0.025
 BOWL_HEIGHT_M = 0.034
 BOWL_FLOOR_M = 0.004
@@ -30,14 +32,16 @@ _SERVO = (0.13, 0.13, 0.15, 1.0)
 _MOVING_JAW = (0.95, 0.55, 0.16, 1.0)
 
 
-def build_model(timestep_s: float = 0.002) -> mujoco.MjModel:
+def build_model(timestep_s: float = 0.002, cubes: int = 1) -> mujoco.MjModel:
     """Compile the scene.
 
     Args:
         timestep_s: Step of the physics [s].
+        cubes: How many, 1 or 2.
 
     Returns:
-        A model with the six joints of the arm, a free cube ("cube") and a placed bowl ("bowl", a mocap body).
+        A model with the six joints of the arm, one or two free cubes (of `CUBE_NAMES`) and a placed bowl ("bowl", a
+        mocap body).
     """
     spec = mujoco.MjSpec.from_file(str(arm_folder() / "so101_new_calib.xml"))
     spec.modelname = "vla_ros"
@@ -46,7 +50,8 @@ def build_model(timestep_s: float = 0.002) -> mujoco.MjModel:
     _dress_arm(spec)
     _add_collisions(spec)
     _add_room(spec)
-    _add_cube(spec)
+    for name in CUBE_NAMES[:cubes]:
+        _add_cube(spec, name)
     _add_bowl(spec)
     _add_cameras(spec)
     return spec.compile()
@@ -176,15 +181,15 @@ def wood_grain(size: int) -> npt.NDArray[np.uint8]:
     return np.asarray(np.clip(shade[..., None] * colour, 0, 255), dtype=np.uint8)
 
 
-def _add_cube(spec: mujoco.MjSpec) -> None:
-    cube = spec.worldbody.add_body(name="cube", pos=(0.22, -0.08, CUBE_HALF_M))
-    cube.add_freejoint(name="cube")
+def _add_cube(spec: mujoco.MjSpec, name: str) -> None:
+    cube = spec.worldbody.add_body(name=name, pos=(0.22, -0.08, CUBE_HALF_M))
+    cube.add_freejoint(name=name)
     cube.add_geom(
-        name="cube",
+        name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
         size=(CUBE_HALF_M,) * 3,
         mass=CUBE_MASS_KG,
-        rgba=(0.82, 0.13, 0.11, 1.0),
+        rgba=(*CUBES["red"], 1.0),
         friction=(0.8, 0.01, 0.0002),
         condim=4,
         **_WORLD_BITS,
@@ -225,6 +230,12 @@ def _add_bowl(spec: mujoco.MjSpec) -> None:
         bowl.add_geom(
             type=mujoco.mjtGeom.mjGEOM_BOX, pos=pos, quat=quat, size=(thick / 2, half_width, length / 2), **touch
         )
+
+
+def in_bowl(cube: Array, bowl: Array) -> bool:
+    """Whether a cube with its middle at `cube`, shape (3,), lies in a bowl that stands at `bowl`, shape (3,) [m]."""
+    aside = float(np.linalg.norm(cube[:2] - bowl[:2]))
+    return aside < BOWL_FLOOR_RADIUS_M and float(cube[2] - bowl[2]) < BOWL_HEIGHT_M
 
 
 def _revolve(profile: list[tuple[float, float]], segments: int) -> tuple[Array, npt.NDArray[np.int64]]:

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from vla_ros.sim.kinematics import ArmKinematics, Grip
+from vla_ros.sim.scene import in_bowl
 from vla_ros.sim.tasks import BOWL_RADIUS_M
-from vla_ros.sim.world import GRASP_POINT_M, HOME, Truth, in_bowl
+from vla_ros.sim.world import GRASP_POINT_M, HOME, Truth
 
 Array = npt.NDArray[np.float64]
 

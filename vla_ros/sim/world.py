@@ -1,4 +1,4 @@
-"""The simulated arm, table, cube and bowl: commanded, stepped, photographed and judged."""
+"""The simulated arm, table, cubes and bowl: commanded, stepped, photographed and judged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from vla_ros.sim.scene import BOWL_FLOOR_RADIUS_M, BOWL_HEIGHT_M, JOINTS, build_model
+from vla_ros.sim.scene import CUBE_NAMES, JOINTS, build_model, in_bowl
 from vla_ros.sim.tasks import CUBE_HALF_M, Appearance, Layout, Task, get_task, sample_layout
 
 Array = npt.NDArray[np.float64]
@@ -25,6 +25,8 @@ _AWAY_M = 0.045
 @dataclass(frozen=True, eq=False)
 class Truth:
     """Everything a scripted expert or a judge may know, at one instant.
+
+    "The cube" is the one that the sentence asks for; of another one only the judge needs to know, for `success`.
 
     Attributes:
         time_s: Simulated time [s].
@@ -113,14 +115,16 @@ class World:
         self.joints = JOINTS
         self.home = np.array(HOME)
         self.home.setflags(write=False)
-        self._model = build_model(timestep_s)
+        self._model = build_model(timestep_s, len(self.task.cubes))
         self._data = mujoco.MjData(self._model)
         self._appearance = Appearance()
         self._joint_qpos = np.array([self._model.joint(n).qposadr[0] for n in JOINTS])
         self._joint_dof = np.array([self._model.joint(n).dofadr[0] for n in JOINTS])
-        self._cube_qpos = int(self._model.joint("cube").qposadr[0])
-        self._cube_dof = int(self._model.joint("cube").dofadr[0])
-        self._cube_geom = self._model.geom("cube").id
+        names = CUBE_NAMES[: len(self.task.cubes)]
+        self._cubes_qpos = [int(self._model.joint(n).qposadr[0]) for n in names]
+        self._cubes_dof = [int(self._model.joint(n).dofadr[0]) for n in names]
+        self._cube_geoms = [self._model.geom(n).id for n in names]
+        self._cube_qpos, self._cube_dof = self._cubes_qpos[0], self._cubes_dof[0]
         self._gripper = self._model.body("gripper").id
         self._fixed, self._moving = (self._model.geom(n).id for n in ("fixed_finger", "moving_finger"))
         arm = self._model.body_rootid == self._model.body("base").id
@@ -139,8 +143,8 @@ class World:
 
     @property
     def instruction(self) -> str:
-        """The task as a sentence."""
-        return self.task.instruction
+        """The task as a sentence; of two cubes it names the one that the seed chose."""
+        return self._instruction
 
     @property
     def timestep_s(self) -> float:
@@ -172,20 +176,20 @@ class World:
                 return
 
     def _place(self, layout: Layout) -> None:
-        q, v = self._cube_qpos, self._cube_dof
-        half = layout.cube_yaw / 2.0
-        self._data.qpos[q : q + 7] = [*layout.cube_xy, CUBE_HALF_M, math.cos(half), 0.0, 0.0, math.sin(half)]
-        self._data.qvel[v : v + 6] = 0.0
+        for q, v, cube in zip(self._cubes_qpos, self._cubes_dof, layout.cubes, strict=True):
+            half = cube.yaw / 2.0
+            self._data.qpos[q : q + 7] = [*cube.xy, CUBE_HALF_M, math.cos(half), 0.0, 0.0, math.sin(half)]
+            self._data.qvel[v : v + 6] = 0.0
         self._data.mocap_pos[0] = [*layout.bowl_xy, 0.0]
-        self._appearance = layout.appearance
+        self._instruction, self._appearance = layout.instruction, layout.appearance
         mujoco.mj_forward(self._model, self._data)
 
     def _arm_in_the_way(self) -> bool:
-        if self._touches(self._arm_geoms):
+        if any(self._touches(self._arm_geoms, geom) for geom in self._cube_geoms):
             return True
         tool = self._tool_position()
         low = tool[2] < 0.09
-        near_cube = np.linalg.norm(tool[:2] - self._data.qpos[self._cube_qpos : self._cube_qpos + 2]) < 0.05
+        near_cube = any(np.linalg.norm(tool[:2] - self._data.qpos[q : q + 2]) < 0.05 for q in self._cubes_qpos)
         near_bowl = np.linalg.norm(tool[:2] - self._data.mocap_pos[0, :2]) < 0.09
         return bool(low and (near_cube or near_bowl))
 
@@ -228,7 +232,7 @@ class World:
         return np.array(self._data.ctrl)
 
     def success(self) -> bool:
-        """Whether the cube lies at rest inside the bowl, untouched, with the gripper away from it."""
+        """Whether the cube, and no other, lies at rest in the bowl, untouched, with the gripper away from it."""
         d = self._data
         cube = d.qpos[self._cube_qpos : self._cube_qpos + 3]
         speed = float(np.linalg.norm(d.qvel[self._cube_dof : self._cube_dof + 3]))
@@ -237,7 +241,13 @@ class World:
             and speed < _REST_SPEED_M_S
             and not self._touches(self._arm_geoms)
             and float(np.linalg.norm(self._tool_position() - cube)) > _AWAY_M
+            and not self.mistaken()
         )
+
+    def mistaken(self) -> bool:
+        """Whether a cube that the sentence does not ask for is in the bowl."""
+        d = self._data
+        return any(in_bowl(d.qpos[q : q + 3], d.mocap_pos[0]) for q in self._cubes_qpos[1:])
 
     def truth(self) -> Truth:
         """The state as it is, copied."""
@@ -273,19 +283,13 @@ class World:
         rotation = self._data.xmat[self._gripper].reshape(3, 3)
         return np.asarray(self._data.xpos[self._gripper] + rotation @ np.array(GRASP_POINT_M))
 
-    def _touches(self, geoms: npt.NDArray[np.bool_]) -> bool:
-        """Whether the cube is in contact with any geom that is set in `geoms`, shape (ngeom,)."""
+    def _touches(self, geoms: npt.NDArray[np.bool_], cube: int | None = None) -> bool:
+        """Whether a cube, the one asked for if none is given, is in contact with any geom set in `geoms` (ngeom,)."""
         pairs = self._data.contact.geom
         if len(pairs) == 0:
             return False
-        with_cube = (pairs == self._cube_geom).any(axis=1)
+        with_cube = (pairs == (self._cube_geoms[0] if cube is None else cube)).any(axis=1)
         return bool(geoms[pairs[with_cube]].any())
-
-
-def in_bowl(cube: Array, bowl: Array) -> bool:
-    """Whether a cube with its middle at `cube`, shape (3,), lies in a bowl that stands at `bowl`, shape (3,) [m]."""
-    aside = float(np.linalg.norm(cube[:2] - bowl[:2]))
-    return aside < BOWL_FLOOR_RADIUS_M and float(cube[2] - bowl[2]) < BOWL_HEIGHT_M
 
 
 def _checked(seed: int) -> int:
