@@ -29,7 +29,7 @@ def table(folder: Path) -> tuple[list[str], list[list[str]]]:
     """Head and rows: one row per cell and way to execute."""
     rows = []
     for r in records(folder):
-        for way, row in r["rows"].items():
+        for way, row in ((w, r["rows"][w]) for w in WAYS if w in r["rows"]):
             low, high = row["interval"]
             rows.append(
                 [

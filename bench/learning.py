@@ -102,7 +102,7 @@ def child(cell: Cell, budget: Budget, places: Places, small: bool) -> subprocess
 def run_all(cells: Sequence[Cell], budget: Budget, places: Places, jobs: int, small: bool) -> list[str]:
     """Run the cells, `jobs` at once; the names of those that failed."""
     waiting, running, failed = list(cells), dict[str, tuple[Cell, subprocess.Popen[bytes]]](), []
-    bar = tqdm(total=100.0 * len(cells), bar_format="{l_bar}{bar}| {elapsed} {postfix}")
+    bar = tqdm(total=100.0 * len(cells), bar_format="{l_bar}{bar}| {elapsed} {postfix}", disable=None)
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -114,7 +114,9 @@ def run_all(cells: Sequence[Cell], budget: Budget, places: Places, jobs: int, sm
                     del running[name]
                     if process.returncode:
                         failed.append(name)
-                        tqdm.write(f"{name} failed; see {places.cell(cell) / 'log'}")
+                    end = f"failed; see {places.cell(cell) / 'log'}" if process.returncode else "done"
+                    tqdm.write(f"{time.strftime('%F %T')} {name} {end}")
+                    sys.stdout.flush()
             bar.n = 100.0 * sum(progress(cell, budget, places)[0] for cell in cells)
             bar.set_postfix_str(", ".join(running))
     finally:
