@@ -222,6 +222,10 @@ class Places:
         """Folder of a cell's states."""
         return self.work / cell.block.name / cell.name
 
+    def codes(self, block: Block) -> Path:
+        """What codes lose of a block's demonstrations."""
+        return self.kept / f"{block.name}_codes.json"
+
     def record(self, cell: Cell) -> Path:
         """The cell's record."""
         return self.kept / cell.block.name / f"{cell.name}.json"

@@ -257,4 +257,5 @@ def progress(cell: Cell, budget: Budget, places: Places) -> tuple[float, str]:
     share = tried / (len(ways) * budget.episodes)
     checks = ", ".join(f"{c['successes']}/{c['of']} after {c['minutes']:.1f} min" for c in record["checks"])
     words = f"{minutes:.1f} of {budget.minutes:g} processor minutes, {tried} of {len(ways) * budget.episodes} tries"
+    words += f", loss {record['curve'][-1][2]:.4g} at step {record['curve'][-1][1]}" if record["curve"] else ""
     return min(1.0, minutes / budget.minutes) * 2 / 3 + share / 3, words + (f"; checks {checks}" if checks else "")

@@ -26,7 +26,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from _learning_blocks import BLOCKS, QUICK, Budget, Cell, Order, Places, select
-from _learning_cell import CellRun, only_one, progress, read_json
+from _learning_cell import CellRun, only_one, progress, read_json, write_json
+from _learning_codes import codes
 from _learning_report import table, verdicts, write_report
 from _table import show, verdict
 from tqdm import tqdm
@@ -73,7 +74,7 @@ def finished(cell: Cell, places: Places) -> bool:
 
 
 def record(cells: Sequence[Cell], places: Places, processes: int) -> None:
-    """Record the demonstrations that the cells need and that are not there."""
+    """Record the demonstrations that the cells need and that are not there, and say what codes lose of them."""
     for block in {cell.block.name: cell.block for cell in cells}.values():
         folder = places.demos(block)
         with only_one(folder.parent):
@@ -86,6 +87,8 @@ def record(cells: Sequence[Cell], places: Places, processes: int) -> None:
                 title = f"record {block.name} {source.prefix}"
                 for _ in tqdm(tries, title, len(seeds), disable=not seeds, unit="try"):
                     pass
+            if not places.codes(block).exists():
+                write_json(places.codes(block), {"block": block.name, "rows": codes(folder, block)})
 
 
 def child(cell: Cell, budget: Budget, places: Places, small: bool) -> subprocess.Popen[bytes]:

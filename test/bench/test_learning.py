@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from _learning_cell import CellRun, only_one, progress
+from _learning_codes import codes
 from _learning_report import table, verdicts
 from _learning_state import StepBatches, load_state, save_state
 
 from vla_ros.core.errors import ConfigError, UnknownName
-from vla_ros.data.demos import DemoDataset, DemoInfo, DemoWriter, Episode
+from vla_ros.data.demos import DemoDataset, DemoInfo, DemoWriter, Episode, read_episode
 from vla_ros.data.rollout import AUXILIARY
 from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.sim.scene import JOINTS
@@ -146,6 +147,20 @@ def test_unknown_names_are_answered() -> None:
     with pytest.raises(UnknownName, match='did you mean "beast-moh"'):
         blocks.select([], ["beast-mo"])
     assert [c.name for c in blocks.select([], ["pick_place/flow"])] == ["flow"]
+
+
+def test_codes_say_what_is_lost(places) -> None:
+    block = cell().block
+    # Half is where the joints are, which every code keeps; the rest is noise, of which 10 of 32 numbers keep a third.
+    assert all(0.25 < row[name] <= 1.05 for row in codes(places.demos(block), block) for name in ("beast", "bins"))
+    path = next(places.demos(block).glob("*.npz"))
+    info, episode = read_episode(path)
+    ramp = np.linspace(0.0, 1.0, 32)[:, None] * np.random.default_rng(0).normal(size=(9, 1, 6))
+    smooth = replace(episode, labels=(episode.joints[:, None] + ramp).astype(np.float32))
+    DemoWriter(path.parent, info).write(smooth, 0)
+    rows = codes(places.demos(block), block)
+    assert all(row["beast"] < 1e-4 < row["bins"] for row in rows)
+    assert [row["tokens"] for row in rows] == [5, 6, 8, 10]
 
 
 def row(successes: int, steps: float) -> dict:
