@@ -228,9 +228,10 @@ class CellRun:
             for result in block.play(self.config, order):
                 _append(file, result)
                 done.append(result)
-        self.record["rows"][way] = {k: _short(v) for k, v in asdict(summarise(done, block.limits)).items()} | {
-            "failed": sorted(r.notes["seed"] for r in done if not r.success)
-        }
+        hands = self.config.actor.gripper if self.config.actor else ()
+        row = {k: _short(v) for k, v in asdict(summarise(done, block.limits, hands)).items()}
+        failed = sorted(r.notes["seed"] for r in done if not r.success)
+        self.record["rows"][way] = {**row, "jerk_over_limit": block.limits is not None, "failed": failed}
         self._keep()
 
 

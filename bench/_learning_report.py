@@ -39,8 +39,7 @@ def table(folder: Path) -> tuple[list[str], list[list[str]]]:
                     f"{row['successes']}/{row['episodes']}",
                     f"{100 * low:.0f} to {100 * high:.0f} %",
                     f"{row['steps_per_inference']:.1f}",
-                    f"{row['chunk_jerk']:.2f}",
-                    f"{row['command_jerk']:.2f}",
+                    *(_jerk(row[k], row["jerk_over_limit"]) for k in ("chunk_jerk", "command_jerk")),
                     f"{r['train']['minutes']:.1f}",
                     f"{r['train']['steps']}",
                     f"{r['parameters'] / 1e6:.2f} M",
@@ -48,6 +47,10 @@ def table(folder: Path) -> tuple[list[str], list[list[str]]]:
                 ]
             )
     return list(HEAD), rows
+
+
+def _jerk(value: float, over_limit: bool) -> str:
+    return f"{value:.2f}" if over_limit else f"{value:.0f} rad/s³"
 
 
 def verdicts(kept: Path) -> list[tuple[str, bool]]:
@@ -131,8 +134,11 @@ def write_report(kept: Path, docs: Path, more: Path | None = None) -> None:
     for name in BLOCKS:
         if not records(kept / name):
             continue
-        marks = rf"(<!-- table {name} -->\n).*?(<!-- end -->)"
-        text = re.sub(marks, lambda m, n=name: f"{m[1]}{markdown(kept / n)}\n{m[2]}", text, flags=re.DOTALL)
+        begin, end = f"<!-- table {name} -->", "<!-- end -->"
+        if begin not in text:
+            text += f"\n## {name}\n\n{begin}\n{end}\n"
+        shown = f"{markdown(kept / name)}\n\n![Loss and success of each head](img/learning_{name}.svg)"
+        text = re.sub(f"({begin}\n).*?({end})", lambda m, s=shown: f"{m[1]}{s}\n{m[2]}", text, flags=re.DOTALL)
         for folder in (docs / "img", *((more,) if more else ())):
             folder.mkdir(parents=True, exist_ok=True)
             plot(kept / name, folder / f"learning_{name}.svg")

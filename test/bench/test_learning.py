@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import _learning_blocks as blocks
+import learning
 import numpy as np
 import pytest
 import torch
 from _learning_cell import CellRun, only_one, progress
 from _learning_codes import codes
-from _learning_report import table, verdicts
+from _learning_report import table, verdicts, write_report
 from _learning_state import StepBatches, load_state, save_state
 
 from vla_ros.core.errors import ConfigError, UnknownName
@@ -84,7 +85,7 @@ def test_the_state_of_another_network_is_refused(places, tmp_path) -> None:
         load_state(tmp_path / "state.safetensors", *learner(places, "beast"))
 
 
-def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, monkeypatch) -> None:
+def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, tmp_path, monkeypatch) -> None:
     step = Learner.step
 
     def interrupted(self: Learner, progress: float):
@@ -117,6 +118,9 @@ def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, monkeypatch) -> No
     _, info = load_checkpoint(places.cell(cell()) / "policy_fixed.safetensors", "so101")
     assert info.model.actor.consensus.fixed == 32
     assert progress(cell(), BUDGET, places)[0] == pytest.approx(1.0)
+    assert learning.keep("pick_place/beast-moh", tmp_path / "shipped.safetensors", places) == 0
+    assert load_checkpoint(tmp_path / "shipped.safetensors")[1].notes["success"] == {"fixed": "0/1", "consensus": "0/1"}
+    assert learning.finished(cell(), places)
     # Nothing is left to do, and other settings do not mix with these.
     before = places.record(cell()).read_bytes()
     CellRun(cell(), BUDGET, places).run()
@@ -165,7 +169,7 @@ def test_codes_say_what_is_lost(places) -> None:
 
 def row(successes: int, steps: float) -> dict:
     low = {90: 0.826, 70: 0.604}[successes]
-    peaks = {"chunk_jerk": 2.0, "command_jerk": 0.9}
+    peaks = {"chunk_jerk": 2.0, "command_jerk": 0.9, "jerk_over_limit": True}
     return {"successes": successes, "episodes": 100, "interval": [low, 0.95], "steps_per_inference": steps, **peaks}
 
 
@@ -188,3 +192,25 @@ def test_claims_are_met_or_not(tmp_path, fixed, agreed, met) -> None:
         (folder / f"{name}.json").write_text(json.dumps(record))
     assert [ok for _, ok in verdicts(tmp_path)] == met
     assert [r[2] for r in table(folder)[1]] == ["first 8", "first 8", "agreed"]
+
+
+def test_the_report_is_written_between_its_marks_and_only_there(tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "kept" / "pick_place"
+    folder.mkdir(parents=True)
+    record = {"head": "beast", "mixed": False, "parameters": 1e6, "inference_ms": 3.0, "rows": {"fixed": row(90, 5.0)}}
+    record |= {"config": {"actor": {"horizons": []}}, "train": {"minutes": 20.0, "steps": 100}}
+    record |= {"curve": [[1.0, 10, 2.0], [2.0, 20, 1.0]], "checks": [{"minutes": 1.0, "successes": 1, "of": 10}]}
+    (folder / "beast.json").write_text(json.dumps(record))
+    page = tmp_path / "learning.md"
+    page.write_text("before\n<!-- table pick_place -->\nold\n<!-- end -->\nafter\n")
+    for _ in range(2):
+        write_report(tmp_path / "kept", tmp_path)
+    text = page.read_text()
+    assert text.startswith("before\n<!-- table pick_place -->\n| head |")
+    assert "| beast | one | first 8 | 90/100 | 83 to 95 % | 5.0 | 2.00 | 0.90 | 20.0 | 100 | 1.00 M | 3.0 |" in text
+    assert "old" not in text
+    assert text.endswith("<!-- end -->\nafter\n")
+    first = (tmp_path / "img" / "learning_pick_place.svg").read_bytes()
+    write_report(tmp_path / "kept", tmp_path)
+    assert (tmp_path / "img" / "learning_pick_place.svg").read_bytes() == first
