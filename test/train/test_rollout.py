@@ -6,8 +6,10 @@ import pytest
 from vla_ros.config import load_robot
 from vla_ros.core.records import NS, Chunk
 from vla_ros.data.rollout import AUXILIARY, Disturbance, LinearExecutor, RolloutConfig, expert_driver
+from vla_ros.data.tally import chunk_jerk
 from vla_ros.data.through_planner import PlannerExecutor
 from vla_ros.sim.scene import JOINTS
+from vla_ros.train.evaluate import make_executor, report, summarise
 
 MS = NS // 1000
 
@@ -85,3 +87,42 @@ def test_a_try_is_kept_frame_by_frame_and_repeats(stage) -> None:
     np.testing.assert_array_equal(one.episode.joints, two.episode.joints)
     np.testing.assert_array_equal(one.episode.images["front"], two.episode.images["front"])
     assert stage.run(7, expert_driver(0.05), config, keep=False).episode is None
+
+
+@pytest.mark.parametrize(("waypoints", "use", "each"), [(32, 8, 5), (8, 0, 5), (12, 0, 9), (3, 0, 1)])
+def test_steps_per_inference_are_those_driven_before_a_chunk_is_used_up(stage, waypoints, use, each) -> None:
+    def short(observation, path):
+        whole = expert_driver(0.05)(observation, path)
+        return Chunk(whole.stamp_ns, whole.joints, whole.offsets_s[:waypoints], whole.positions[:waypoints])
+
+    config = RolloutConfig(limit_s=1.0, lead_steps=3, use_steps=use)
+    result = stage.run(3, short, config, keep=False)
+    assert result.steps == 20
+    assert result.inferences == -(-20 // each)
+    assert summarise([result, result]).steps_per_inference == pytest.approx(20 / result.inferences)
+
+
+def test_a_rough_chunk_leaves_the_planner_within_the_limits(stage) -> None:
+    limits = load_robot("so101").limits
+
+    def rough(observation, path):
+        jumps = np.where(np.arange(32) % 2, 0.03, -0.03)[:, None] + observation.positions
+        return Chunk.from_rate(observation.stamp_ns, observation.joints, jumps, 0.05)
+
+    config = RolloutConfig(limit_s=1.0)
+    planned = stage.run(3, rough, config, make_executor("planner", "so101"), keep=False)
+    linear = stage.run(3, rough, config, keep=False)
+    one, two = summarise([planned], limits), summarise([linear], limits)
+    # Alternating by 0.06 rad every 50 ms: third differences of 0.24 rad over dt^3.
+    assert one.chunk_jerk == pytest.approx(0.24 / 0.05**3 / 150.0, rel=1e-3)
+    assert one.chunk_jerk == two.chunk_jerk
+    assert one.greatest_command_jerk <= 1.0 + 1e-6
+    assert two.greatest_command_jerk > 10.0
+    assert "control steps per inference; peak jerk of the arm" in report([planned], limits)
+
+
+def test_jerk_of_a_chunk_is_that_of_its_cubic() -> None:
+    times = np.array([0.05, 0.1, 0.2, 0.25, 0.4])
+    chunk = Chunk(0, ("a", "b"), times, np.stack([2.0 * times**3 - times, times**2], axis=1))
+    np.testing.assert_allclose(chunk_jerk(chunk), [12.0, 0.0], atol=1e-9)
+    assert not chunk_jerk(Chunk(0, ("a",), times[:3], np.ones((3, 1)))).any()

@@ -8,7 +8,7 @@ not matter who drives or how badly: that is what DAgger needs (Ross et al. 2011)
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from vla_ros.core.records import NS, Array, Chunk, Image, Observation
 from vla_ros.data.demos import Episode
+from vla_ros.data.tally import PERIOD_S, Tally
 from vla_ros.policy.images import shrink
 from vla_ros.policy.policy import Policy
 from vla_ros.sim.camera import Cameras
@@ -70,7 +71,10 @@ class RolloutConfig:
         noise_s: Its correlation time [s].
         delay_steps: Greatest delay of a chunk [control steps].
         least_delay_steps: Least delay of a chunk [control steps].
-        replan_steps: Greatest number of control steps between chunks.
+        replan_steps: Greatest number of control steps between chunks; drawn per try.
+        lead_steps: Ask for the next chunk so many steps before the waypoints of the last are used up, instead of
+            every so many steps; None for the latter. It must outlast a delay.
+        use_steps: With `lead_steps`: take no more than so many waypoints of a chunk for used; 0: all that came.
     """
 
     image_size: int = 96
@@ -84,6 +88,14 @@ class RolloutConfig:
     delay_steps: int = 2
     least_delay_steps: int = 0
     replan_steps: int = 4
+    lead_steps: int | None = None
+    use_steps: int = 0
+
+    def next_ask(self, step: int, waypoints: int, replan: int) -> int:
+        """The step of the next chunk, when one of so many waypoints was asked for at `step`; `replan`: see above."""
+        if self.lead_steps is None:
+            return step + replan
+        return step + max(1, min(waypoints, self.use_steps or waypoints) - self.lead_steps)
 
 
 class Disturbance:
@@ -169,11 +181,22 @@ class Result:
         success: The cube lies in the bowl.
         duration_s: Until then, or until the limit [s].
         episode: The frames, if they were kept.
+        inferences: Chunks asked for.
+        steps: Control steps driven.
+        chunk_jerk: Greatest jerk of any chunk, by joint [rad/s^3]; see `Tally`.
+        command_jerk: Greatest jerk of the commands, hand-overs included and disturbance left out, by joint [rad/s^3].
+        refused: Chunks the planner refused; 0 without a planner.
+        notes: Whatever else is worth knowing.
     """
 
     success: bool
     duration_s: float
     episode: Episode | None = None
+    inferences: int = 0
+    steps: int = 0
+    chunk_jerk: Mapping[str, float] = field(default_factory=dict)
+    command_jerk: Mapping[str, float] = field(default_factory=dict)
+    refused: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -222,12 +245,13 @@ class Stage:
         noise = Disturbance(rng, len(world.joints), deviation, config.noise_s, config.dt_s)
         replan = int(rng.integers(1, config.replan_steps + 1))
         waiting: list[tuple[int, Chunk]] = []
+        tally, due_ask = Tally(world.joints), 0
         frames: dict[str, list[Any]] = {n: [] for n in ("joints", "labels", "truth", *self.names)}
         offset, done_at, step, newest_ns = np.zeros(len(world.joints)), None, 0, -1
-        ticks = round(config.dt_s / 0.01)
-        substeps = round(0.01 / world.timestep_s)
+        ticks = round(config.dt_s / PERIOD_S)
+        substeps = round(PERIOD_S / world.timestep_s)
         while world.time_s < config.limit_s and (done_at is None or world.time_s < done_at + config.after_s):
-            ask, note = step % replan == 0, keep and step % config.stride == 0
+            ask, note = step >= due_ask, keep and step % config.stride == 0
             if ask or note:
                 truth = world.truth()
                 observation = self.observe()
@@ -242,7 +266,10 @@ class Stage:
                         frames[name].append(shrink(observation.images[name], config.image_size))
                 if ask:
                     due = step + int(rng.integers(config.least_delay_steps, config.delay_steps + 1))
-                    waiting.append((due, driver(observation, path)))
+                    given = driver(observation, path)
+                    waiting.append((due, given))
+                    tally.asked(given)
+                    due_ask = config.next_ask(step, len(given.positions), replan)
             now = round(world.time_s * NS)
             for _, chunk in (w for w in waiting if w[0] <= step):
                 if chunk.stamp_ns > newest_ns:
@@ -252,14 +279,20 @@ class Stage:
             target = noise.step()
             for tick in range(1, ticks + 1):
                 blend = offset + (target - offset) * tick / ticks
-                world.command(execute.at(now + round(tick * 0.01 * NS)) + blend)
+                wanted = execute.at(now + round(tick * PERIOD_S * NS))
+                tally.sent(wanted)
+                world.command(wanted + blend)
                 world.step(substeps)
             offset, step = target.copy(), step + 1
+            tally.steps = step
             if done_at is None and world.success():
                 done_at = world.time_s
                 if not keep:
                     break
         result = Result(done_at is not None, world.time_s if done_at is None else done_at)
+        result.inferences, result.steps = tally.inferences, tally.steps
+        result.chunk_jerk, result.command_jerk = tally.named(tally.chunk), tally.named(tally.command)
+        result.refused = sum(getattr(execute, "refusals", {}).values())
         result.notes = {"seed": seed, "success": result.success, "seconds": round(result.duration_s, 3)}
         if keep:
             result.episode = Episode(

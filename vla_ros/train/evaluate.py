@@ -10,19 +10,25 @@ from __future__ import annotations
 import argparse
 import functools
 import math
+import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from vla_ros.config import load_robot
 from vla_ros.core.errors import ConfigError, UnknownName, VlaError
+from vla_ros.core.robot import Limits
 from vla_ros.data.record import Job, run
 from vla_ros.data.rollout import Result, RolloutConfig
 from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.train.config import EVALUATION_SEED
+
+GRIPPERS = ("gripper",)
+"""Joints left out where the roughness of an arm's motion is meant."""
 
 
 def wilson(successes: int, tries: int, z: float = 1.96) -> tuple[float, float]:
@@ -33,6 +39,62 @@ def wilson(successes: int, tries: int, z: float = 1.96) -> tuple[float, float]:
     middle = (p + zz / (2 * tries)) / (1 + zz / tries)
     half = z / (1 + zz / tries) * math.sqrt(p * (1 - p) / tries + zz / (4 * tries * tries))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a set of tries comes to.
+
+    Attributes:
+        episodes: Tries.
+        successes: Those that succeeded.
+        interval: Wilson's, 95 %.
+        seconds: To success, on average [s].
+        steps_per_inference: Control steps driven for each chunk asked for.
+        chunk_jerk: Greatest jerk of a chunk's waypoints over the limit, the median over tries; grippers left out,
+            because a command to open or close is a step in time.
+        command_jerk: The same of the commands.
+        greatest_command_jerk: The greatest of all tries, grippers and all.
+        refused: Chunks the planner refused, of all that were asked for.
+    """
+
+    episodes: int
+    successes: int
+    interval: tuple[float, float]
+    seconds: float
+    steps_per_inference: float
+    chunk_jerk: float
+    command_jerk: float
+    greatest_command_jerk: float
+    refused: float
+
+
+def summarise(results: Sequence[Result], limits: Limits | None = None, grippers: Sequence[str] = GRIPPERS) -> Summary:
+    """Count; jerks are over those of `limits`, or in rad/s^3 without."""
+    good = [r for r in results if r.success]
+    allowed = dict(zip(limits.joints, limits.jerk, strict=True)) if limits else {}
+
+    def peaks(name: str, hands: bool) -> list[float]:
+        return [
+            max(
+                (v / allowed.get(j, 1.0) for j, v in getattr(r, name).items() if hands or j not in grippers),
+                default=0.0,
+            )
+            for r in results
+        ]
+
+    asked = sum(r.inferences for r in results)
+    return Summary(
+        episodes=len(results),
+        successes=len(good),
+        interval=wilson(len(good), len(results)),
+        seconds=sum(r.duration_s for r in good) / max(1, len(good)),
+        steps_per_inference=sum(r.steps for r in results) / max(1, asked),
+        chunk_jerk=statistics.median(peaks("chunk_jerk", False) or [0.0]),
+        command_jerk=statistics.median(peaks("command_jerk", False) or [0.0]),
+        greatest_command_jerk=max(peaks("command_jerk", True), default=0.0),
+        refused=sum(r.refused for r in results) / max(1, asked),
+    )
 
 
 def make_executor(name: str, robot: str) -> Any:
@@ -77,16 +139,21 @@ def evaluate(
     return sorted(results, key=lambda r: int(r.notes["seed"]))
 
 
-def report(results: Sequence[Result]) -> str:
-    """Two lines: success with its interval and time, and which seeds failed."""
-    good = [r for r in results if r.success]
-    low, high = wilson(len(good), len(results))
-    seconds = sum(r.duration_s for r in good) / max(1, len(good))
+def report(results: Sequence[Result], limits: Limits | None = None) -> str:
+    """A few lines: success with its interval and time, how it was driven, and which seeds failed."""
+    s = summarise(results, limits)
+    low, high = s.interval
     lines = [
-        f"success {len(good)}/{len(results)} = {100 * len(good) / max(1, len(results)):.1f} % "
-        f"(95 % Wilson interval {100 * low:.1f} to {100 * high:.1f} %), {seconds:.1f} s to success on average"
+        f"success {s.successes}/{s.episodes} = {100 * s.successes / max(1, s.episodes):.1f} % "
+        f"(95 % Wilson interval {100 * low:.1f} to {100 * high:.1f} %), {s.seconds:.1f} s to success on average"
     ]
-    if len(good) < len(results):
+    if any(r.inferences for r in results):
+        unit = "of the limit" if limits else "rad/s^3"
+        lines.append(
+            f"{s.steps_per_inference:.1f} control steps per inference; peak jerk of the arm, median over tries: chunks "
+            f"{s.chunk_jerk:.2g}, commands {s.command_jerk:.2g} {unit}; {100 * s.refused:.1f} % of the chunks refused"
+        )
+    if s.successes < s.episodes:
         lines.append("failed seeds: " + " ".join(str(r.notes["seed"]) for r in results if not r.success))
     return "\n".join(lines)
 
@@ -110,11 +177,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--through", default="linear", help="linear, or planner: as on the real system")
     parser.add_argument("--delay-ms", default="0:100", help="delay of a chunk; the upper end counts, in steps of 50")
     parser.add_argument("--replan-steps", type=int, default=4, help="greatest number of control steps between chunks")
+    parser.add_argument(
+        "--lead-steps",
+        type=int,
+        help="ask for a chunk so many control steps before the last is used up, instead of every --replan-steps",
+    )
+    parser.add_argument(
+        "--use-steps", type=int, default=0, help="with --lead-steps: waypoints of a chunk to use; 0: all"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--ray", action="store_true", help="run the tries as Ray tasks, on the cluster in RAY_ADDRESS")
     args = parser.parse_args(argv)
     try:
-        rollout = replace(RolloutConfig(), delay_steps=_delay(args.delay_ms), replan_steps=args.replan_steps)
+        rollout = replace(
+            RolloutConfig(), delay_steps=_delay(args.delay_ms), replan_steps=args.replan_steps,
+            lead_steps=args.lead_steps, use_steps=args.use_steps,
+        )  # fmt: skip
         checkpoint = None if args.checkpoint == "expert" else Path(args.checkpoint)
         results = evaluate(
             checkpoint, args.episodes, args.seed, args.through, args.task, args.robot, rollout=rollout,
@@ -125,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(report(results))
+    print(report(results, load_robot(args.robot).limits))
     return 0
 
 

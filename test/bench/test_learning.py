@@ -1,0 +1,216 @@
+"""The learning table: a cut leaves no trace, a cell goes from data to record, and claims are read off records."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import _learning_blocks as blocks
+import learning
+import numpy as np
+import pytest
+import torch
+from _learning_cell import CellRun, only_one, progress
+from _learning_codes import codes
+from _learning_report import table, verdicts, write_report
+from _learning_state import StepBatches, load_state, save_state
+
+from vla_ros.core.errors import ConfigError, UnknownName
+from vla_ros.data.demos import DemoDataset, DemoInfo, DemoWriter, Episode, read_episode
+from vla_ros.data.rollout import AUXILIARY
+from vla_ros.policy.checkpoint import load_checkpoint
+from vla_ros.sim.scene import JOINTS
+from vla_ros.train.learner import Learner
+
+BUDGET = replace(blocks.QUICK, minutes=0.01, checks=(), episodes=1)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> blocks.Places:
+    """Demonstrations that are there already, of noise."""
+    made = blocks.Places(tmp_path / "work", tmp_path / "kept")
+    info = DemoInfo("pick_place", "so101", JOINTS, ("front", "wrist"), AUXILIARY, 32, 0.05, 32)
+    writer, rng = DemoWriter(tmp_path / "work" / "pick_place" / "demos", info), np.random.default_rng(0)
+    images = {c: rng.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8) for c in info.cameras}
+    joints, labels = 0.1 * rng.normal(size=(9, 6)), 0.1 * rng.normal(size=(9, 32, 6))
+    truth = rng.normal(size=(9, len(AUXILIARY)))
+    writer.write(Episode(images, *(x.astype(np.float32) for x in (joints, labels, truth)), "do it"), 0)
+    return made
+
+
+def cell(head: str = "beast", mixed: bool = True) -> blocks.Cell:
+    block = blocks.quick(blocks.pick_place())
+    return blocks.Cell(replace(block, config=replace(block.config, image_size=32), limit_s=0.3), head, mixed)
+
+
+def learner(places: blocks.Places, head: str, seed: int = 0) -> tuple[Learner, StepBatches]:
+    one = cell(head)
+    batches = StepBatches(DemoDataset(places.demos(one.block)), one.config, seed)
+    batches.seed = seed
+    return Learner(batches, one.config, seed), batches
+
+
+@pytest.mark.parametrize("head", ["flow", "beast_tokens"])
+def test_a_cut_leaves_no_trace(places, tmp_path, head) -> None:
+    whole, _ = learner(places, head)
+    for k in range(6):
+        whole.step(k / 6)
+    first, _ = learner(places, head)
+    for k in range(3):
+        first.step(k / 6)
+    save_state(tmp_path / "state.safetensors", first, {"spent_s": 1.5})
+    second, batches = learner(places, head, seed=0)
+    torch.manual_seed(99)
+    assert load_state(tmp_path / "state.safetensors", second, batches)["spent_s"] == 1.5
+    for k in range(3, 6):
+        second.step(k / 6)
+    for net in ("model", "average"):
+        wanted, got = getattr(whole, net).state_dict(), getattr(second, net).state_dict()
+        assert all(torch.equal(wanted[name], got[name]) for name in wanted)
+
+
+def test_every_frame_once_before_any_comes_twice(places) -> None:
+    _, batches = learner(places, "regression")
+    drawn = []
+    for step in range(9):
+        batches.step = step
+        drawn += batches._draw(4).tolist()
+    assert [sorted(drawn[k : k + 9]) for k in range(0, 36, 9)] == 4 * [list(range(9))]
+    assert drawn[:9] != drawn[9:18]
+
+
+def test_the_state_of_another_network_is_refused(places, tmp_path) -> None:
+    made, _ = learner(places, "flow")
+    save_state(tmp_path / "state.safetensors", made, {})
+    with pytest.raises(ConfigError, match="state of another network"):
+        load_state(tmp_path / "state.safetensors", *learner(places, "beast"))
+
+
+def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, tmp_path, monkeypatch) -> None:
+    step = Learner.step
+
+    def interrupted(self: Learner, progress: float):
+        if self.step_count == 3:
+            raise KeyboardInterrupt
+        return step(self, progress)
+
+    monkeypatch.setattr(Learner, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        CellRun(cell(), BUDGET, places).run()
+    monkeypatch.setattr(Learner, "step", step)
+    assert not places.record(cell()).exists()
+    CellRun(cell(), BUDGET, places).run()
+    record = json.loads(places.record(cell()).read_text())
+    assert record["train"]["minutes"] >= 0.01
+    assert record["train"]["steps"] > 3
+    assert [p[1] for p in record["curve"]] == sorted(p[1] for p in record["curve"])
+    assert (record["data"], record["seed"], record["config"]["actor"]["head"]) == (
+        {"episodes": 1, "frames": 9},
+        0,
+        "beast",
+    )
+    assert record["inference_ms"] > 0.0
+    for way in ("fixed", "consensus"):
+        row = record["rows"][way]
+        assert (row["episodes"], row["successes"]) == (1, 0)
+        # Asked at the first step, and again before the eight or more waypoints are used up: 6 control steps in all.
+        assert row["steps_per_inference"] >= 3.0
+        assert row["greatest_command_jerk"] <= 1.0 + 1e-6
+    _, info = load_checkpoint(places.cell(cell()) / "policy_fixed.safetensors", "so101")
+    assert info.model.actor.consensus.fixed == 32
+    assert progress(cell(), BUDGET, places)[0] == pytest.approx(1.0)
+    assert learning.keep("pick_place/beast-moh", tmp_path / "shipped.safetensors", places) == 0
+    assert load_checkpoint(tmp_path / "shipped.safetensors")[1].notes["success"] == {"fixed": "0/1", "consensus": "0/1"}
+    assert learning.finished(cell(), places)
+    # Nothing is left to do, and other settings do not mix with these.
+    before = places.record(cell()).read_bytes()
+    CellRun(cell(), BUDGET, places).run()
+    assert places.record(cell()).read_bytes() == before
+    with pytest.raises(ConfigError, match="begun with other settings"):
+        CellRun(cell(), replace(BUDGET, minutes=5.0), places)
+
+
+def test_two_processes_do_not_share_a_cell(tmp_path) -> None:
+    with only_one(tmp_path), pytest.raises(ConfigError, match="another process"), only_one(tmp_path):
+        pass
+
+
+def test_mixtures_of_all_heads_decide_the_same_waypoints() -> None:
+    from vla_ros.policy.build import make_model
+    from vla_ros.policy.model import ModelConfig
+
+    for one in blocks.quick(blocks.pick_place()).cells():
+        if one.mixed:
+            c = one.config
+            model = make_model(ModelConfig(JOINTS, c.cameras, 32, **vars(c.network), spline=c.spline, actor=c.actor))
+            assert model._reach().sum(dim=1).tolist() == [10, 21, 32]
+
+
+def test_unknown_names_are_answered() -> None:
+    with pytest.raises(UnknownName, match='did you mean "pick_place"'):
+        blocks.select(["pickplace"], [])
+    with pytest.raises(UnknownName, match='did you mean "beast-moh"'):
+        blocks.select([], ["beast-mo"])
+    assert [c.name for c in blocks.select([], ["pick_place/flow"])] == ["flow"]
+
+
+def test_codes_say_what_is_lost(places) -> None:
+    block = cell().block
+    # Half is where the joints are, which every code keeps; the rest is noise, of which 10 of 32 numbers keep a third.
+    assert all(0.25 < row[name] <= 1.05 for row in codes(places.demos(block), block) for name in ("beast", "bins"))
+    path = next(places.demos(block).glob("*.npz"))
+    info, episode = read_episode(path)
+    ramp = np.linspace(0.0, 1.0, 32)[:, None] * np.random.default_rng(0).normal(size=(9, 1, 6))
+    smooth = replace(episode, labels=(episode.joints[:, None] + ramp).astype(np.float32))
+    DemoWriter(path.parent, info).write(smooth, 0)
+    rows = codes(places.demos(block), block)
+    assert all(row["beast"] < 1e-4 < row["bins"] for row in rows)
+    assert [row["tokens"] for row in rows] == [5, 6, 8, 10]
+
+
+def row(successes: int, steps: float) -> dict:
+    low = {90: 0.826, 70: 0.604}[successes]
+    peaks = {"chunk_jerk": 2.0, "command_jerk": 0.9, "jerk_over_limit": True}
+    return {"successes": successes, "episodes": 100, "interval": [low, 0.95], "steps_per_inference": steps, **peaks}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "agreed", "met"),
+    [
+        (row(90, 5.0), row(90, 8.0), [True, True]),
+        (row(90, 5.0), row(90, 7.0), [True, False]),
+        (row(90, 5.0), row(70, 8.0), [True, False]),
+        (row(70, 5.0), row(70, 8.0), [False, True]),
+    ],
+)
+def test_claims_are_met_or_not(tmp_path, fixed, agreed, met) -> None:
+    single = {"head": "beast", "mixed": False, "parameters": 1e6, "inference_ms": 3.0, "rows": {"fixed": row(90, 5.0)}}
+    single |= {"config": {"actor": {"horizons": []}}, "train": {"minutes": 20.0, "steps": 100}}
+    mixed = {**single, "mixed": True, "rows": {"fixed": fixed, "consensus": agreed}}
+    folder = tmp_path / "pick_place"
+    folder.mkdir()
+    for name, record in (("beast", single), ("beast-moh", mixed)):
+        (folder / f"{name}.json").write_text(json.dumps(record))
+    assert [ok for _, ok in verdicts(tmp_path)] == met
+    assert [r[2] for r in table(folder)[1]] == ["first 8", "first 8", "agreed"]
+
+
+def test_the_report_is_written_between_its_marks_and_only_there(tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    folder = tmp_path / "kept" / "pick_place"
+    folder.mkdir(parents=True)
+    record = {"head": "beast", "mixed": False, "parameters": 1e6, "inference_ms": 3.0, "rows": {"fixed": row(90, 5.0)}}
+    record |= {"config": {"actor": {"horizons": []}}, "train": {"minutes": 20.0, "steps": 100}}
+    record |= {"curve": [[1.0, 10, 2.0], [2.0, 20, 1.0]], "checks": [{"minutes": 1.0, "successes": 1, "of": 10}]}
+    (folder / "beast.json").write_text(json.dumps(record))
+    page = tmp_path / "learning.md"
+    page.write_text("before\n<!-- table pick_place -->\nold\n<!-- end -->\nafter\n")
+    for _ in range(2):
+        write_report(tmp_path / "kept", tmp_path)
+    text = page.read_text()
+    assert text.startswith("before\n<!-- table pick_place -->\n| head |")
+    assert "| beast | one | first 8 | 90/100 | 83 to 95 % | 5.0 | 2.00 | 0.90 | 20.0 | 100 | 1.00 M | 3.0 |" in text
+    assert "old" not in text
+    assert text.endswith("<!-- end -->\nafter\n")
+    first = (tmp_path / "img" / "learning_pick_place.svg").read_bytes()
+    write_report(tmp_path / "kept", tmp_path)
+    assert (tmp_path / "img" / "learning_pick_place.svg").read_bytes() == first
