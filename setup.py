@@ -20,6 +20,7 @@ EXTRAS = {
         "ros-jazzy-rmw-fastrtps-cpp>=8.4,<9",
         "ros-jazzy-rcl-interfaces>=2.0,<3",
         "ros-jazzy-diagnostic-msgs>=5.3,<6",
+        "ros-jazzy-rosgraph-msgs>=2.0,<3",
         "ros-jazzy-sensor-msgs>=5.3,<6",
         "ros-jazzy-std-msgs>=5.3,<6",
         "ros-jazzy-std-srvs>=5.3,<6",
