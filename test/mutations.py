@@ -5,20 +5,17 @@ from __future__ import annotations
 import ast
 import copy
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = {
-    "faults: 2  ->  3": "only the order of actions matters",
-    "gate: True  ->  False": "both sides of the zip have three members",
-    "gate: limits.lower - POSITION_ROUNDING <= p  ->  limits.lower - POSITION_ROUNDING < p": "rounding",
-    "gate: p <= limits.upper + POSITION_ROUNDING  ->  p < limits.upper + POSITION_ROUNDING": "rounding",
-    "gate: np.abs(v) <= limits.velocity * SPEED_ROUNDING  ->  np.abs(v) < limits.velocity * SPEED_ROUNDING": "rounding",
-    "supervisor: m.start_ns < plan.start_ns  ->  m.start_ns <= plan.start_ns": "the newest of two is taken",
+    "faults.Action: 2  ->  3": "only the order of actions matters",
+    "gate.splice: True  ->  False": "both sides of the zip have three members",
 }
-"""Changes nobody could notice, as "module: before  ->  after", and why."""
+"""Changes nobody could notice, as `Mutant.name` has them, and why."""
 
 COMPARE = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -43,20 +40,29 @@ MEMBERS = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change."""
+    """One change.
+
+    Attributes:
+        module: Of `vla_ros.core`.
+        line: Where it is.
+        function: The outermost function it is inside of, as "Class.method"; "" if in none.
+        name: Module, function or class, what becomes of what, and which one of those that read the same.
+        source: The whole changed text of the module.
+    """
 
     module: str
     line: int
-    text: str
+    function: str
+    name: str
     source: str
 
     def __str__(self) -> str:
-        return f"{self.module}:{self.line}: {self.text}"
+        return f"{self.line}: {self.name}"
 
     @property
-    def name(self) -> str:
-        """As `EQUIVALENT` has it."""
-        return f"{self.module}: {self.text}"
+    def where(self) -> str:
+        """Module and function."""
+        return f"{self.module}.{self.function}"
 
     @property
     def key(self) -> str:
@@ -99,23 +105,30 @@ def changed(node: ast.AST) -> Iterator[ast.AST]:
         yield node.orelse
 
 
-def places(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
-    """Where a node may be replaced: parent, field, index; no annotations, texts or documentation."""
+def places(node: ast.AST, scope: str = "", function: str = "") -> Iterator[tuple[ast.AST, str, int | None, str, str]]:
+    """Where a node may be replaced: parent, field, index, class or function, and function it is inside of.
+
+    No annotations, texts or documentation. Decorators and defaults are not inside the function they belong to.
+    """
     if isinstance(node, ast.JoinedStr):
         return
+    named = isinstance(node, (ast.ClassDef, ast.FunctionDef)) and not function
+    scope = f"{scope}.{node.name}".lstrip(".") if named else scope
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "decorator_list"):
             continue
+        inside = scope if isinstance(node, ast.FunctionDef) and field == "body" and not function else function
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if isinstance(child, ast.AST):
-                yield node, field, index
-                yield from places(child)
+                yield node, field, index, scope, inside
+                yield from places(child, scope, inside)
 
 
 def mutants(module: str) -> Iterator[Mutant]:
     """Every change of a module, in the order of its lines."""
     tree = ast.parse((ROOT / "vla_ros" / "core" / f"{module}.py").read_text(encoding="utf-8"))
-    for parent, field, index in list(places(tree)):
+    seen: Counter[str] = Counter()
+    for parent, field, index, scope, function in list(places(tree)):
         value = getattr(parent, field)
         node = value if index is None else value[index]
         for new in changed(node):
@@ -123,8 +136,10 @@ def mutants(module: str) -> Iterator[Mutant]:
             put(parent, field, index, new)
             source = ast.unparse(ast.fix_missing_locations(tree))
             put(parent, field, index, node)
-            line = getattr(node, "lineno", 0)
-            yield Mutant(module, line, f"{before[:90]}  ->  {after[:90]}", source)
+            name = f"{f'{module}.{scope}'.rstrip('.')}: {before[:90]}  ->  {after[:90]}"
+            seen[name] += 1
+            name += f"  ({seen[name]})" if seen[name] > 1 else ""
+            yield Mutant(module, getattr(node, "lineno", 0), function, name, source)
 
 
 def put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
