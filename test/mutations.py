@@ -13,6 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = {
     "faults.Action: 2  ->  3": "only the order of actions matters",
+    "speed.between: value < stop  ->  value <= stop": "the line ends at LEAST",
+    "speed.Speed.__init__: 1.0  ->  1.5": "nothing else that is compared with it exceeds 1",
+    "certify._on_coefficients: 1  ->  2": "numpy finds out a length that is given as -2 as it does for -1",
+    "certify._on_coefficients: 1  ->  2  (2)": "the same",
     "gate.splice: True  ->  False": "both sides of the zip have three members",
 }
 """Changes nobody could notice, as `Mutant.name` has them, and why."""

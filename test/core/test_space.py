@@ -6,52 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from core.draw import SEED, T0, instants, names, rng_of
+from core.draw import SEED, T0, instants, rng_of
+from core.shapes import CARTS, CLEAR, LIMITS, SHAPE, Carts, TwoLinks, poses_of, ride, straight
 from hypothesis import given
 
+from vla_ros.core.ahead import ahead
 from vla_ros.core.modes import Mode
 from vla_ros.core.plan import Plan
 from vla_ros.core.records import NS, JointState
-from vla_ros.core.robot import Limits
-from vla_ros.core.space import AT_ONCE, MOST, RESOLUTION, Passage, Space, look_along, whole
-from vla_ros.core.stop import path_stop
+from vla_ros.core.space import AT_ONCE, MOST, MOST_OF_A_BRAKE, RESOLUTION, Passage, Space, look_along, whole
+from vla_ros.core.stop import brake, path_stop
 from vla_ros.core.supervisor import Supervisor, SupervisorConfig
-
-LIMITS = Limits(names(2), [-3.0, -3.0], [3.0, 3.0], [2.0, 2.0], [10.0, 10.0], [150.0, 150.0])
-UPPER, FORE = 0.3, 0.2
-"""Lengths of the two links [m]."""
-
-
-class TwoLinks:
-    """A tip on two links that turn in a plane, a wall at x = 0.4 m and a post of 0.12 m radius at the base."""
-
-    names = ("tip and wall", "tip and post")
-    stop = np.array([0.01, 0.02])
-    slow = np.array([0.05, 0.04])
-    reach = np.array([[UPPER + FORE, FORE], [0.0, FORE]])
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-
-    def distances(self, poses: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray:
-        self.calls.append(len(poses))
-        first, second = poses[:, 0], poses.sum(axis=1)
-        x = UPPER * np.cos(first) + FORE * np.cos(second)
-        y = UPPER * np.sin(first) + FORE * np.sin(second)
-        out = np.stack([0.4 - x, np.hypot(x, y) - 0.12], axis=1)
-        return out if wanted is None else np.where(wanted, out, np.inf)
-
-
-SHAPE = TwoLinks()
-CLEAR = np.array([1.5, 0.5])
-"""A pose far from the wall and from the post [rad]."""
-
-
-def straight(start: np.ndarray, end: np.ndarray, start_ns: int = T0, duration_s: float = 1.5) -> Plan:
-    """From rest to rest by the quintic that leaves and arrives without acceleration."""
-    zero = np.zeros((2, 2))
-    offsets = np.array([0, int(duration_s * NS)])
-    return Plan(LIMITS.joints, start_ns, offsets, np.array([start, end]), zero, zero)
 
 
 def any_motion(rng: np.random.Generator) -> Plan:
@@ -263,6 +228,58 @@ def test_a_stop_at_any_instant_of_a_permitted_plan_stays_clear() -> None:
         stop = path_stop(plan, int(now), LIMITS)
         poses = np.array([stop.at(int(t)).position for t in instants(int(now), stop.end_ns, 50)])
         assert (SHAPE.distances(poses) >= SHAPE.stop).all()
+
+
+# -- an emergency stop, which leaves the path ----------------------------------------------------------
+
+
+def braked(plan: Plan, now: int) -> Plan:
+    return ahead([brake(plan.at(now), now, CARTS)], plan.joints, now)
+
+
+def test_a_brake_that_is_clear_keeps_its_distance_and_one_that_is_not_comes_near() -> None:
+    """Two carts keep any gap on their way; the front one brakes harder."""
+    answers = []
+    for gap in np.linspace(0.1, 0.8, 4):
+        plan, space = ride(gap), Space(Carts())
+        space.begin(plan.positions[0])
+        assert space.judge(plan) is None
+        for now in instants(plan.start_ns, plan.end_ns - 1, 15):
+            stop = braked(plan, int(now))
+            nearest = np.diff(poses_of(stop, int(now), 50)).min()
+            answers.append(space.clear(stop))
+            assert nearest >= 0.05 if answers[-1] else nearest <= 0.05 + 2 * RESOLUTION
+    assert 0.2 < np.mean(answers) < 0.8
+
+
+def test_a_brake_is_held_against_what_the_arm_was_armed_with_and_changes_nothing() -> None:
+    plan, space = ride(0.02), Space(Carts())
+    space.begin(plan.positions[0])
+    kept, nearness = space._kept, space.nearness
+    assert space.clear(braked(plan, plan.start_ns))
+    assert not space.clear(braked(plan, plan.start_ns + NS // 2))
+    np.testing.assert_array_equal(space._kept, kept)
+    assert space.nearness == nearness
+
+
+def test_an_emergency_waits_for_few_poses() -> None:
+    class Slippery(TwoLinks):
+        reach = TwoLinks.reach * 1e3
+
+    shape = Slippery()
+    assert not Space(shape).clear(straight(CLEAR, CLEAR + 0.3))
+    assert MOST_OF_A_BRAKE / 2 <= sum(shape.calls) <= MOST_OF_A_BRAKE + 1
+
+
+def test_a_shape_that_fails_clears_no_brake_and_without_one_every_brake_is_clear() -> None:
+    class Broken(TwoLinks):
+        def distances(self, poses: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray:
+            raise RuntimeError("no model")
+
+    still = straight(CLEAR, CLEAR)
+    assert Space(SHAPE).clear(still)
+    assert not Space(Broken()).clear(still)
+    assert Space().clear(still)
 
 
 def scale_after(it: Supervisor, now_ns: int) -> float:

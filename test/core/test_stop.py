@@ -195,3 +195,20 @@ def test_an_emergency_on_a_path_stop_brakes_from_its_state() -> None:
     for ours, theirs in zip(motion.at(later), stop.at(later), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
     assert motion.end_ns <= stop.end_ns
+
+
+def test_a_brake_that_is_not_clear_gives_way_to_the_path_and_is_asked_about_only_inside_the_range() -> None:
+    limits = arm_limits()
+    plan = planned(rng_of(1), limits)
+    now = plan.start_ns + (plan.end_ns - plan.start_ns) // 3
+    asked: list[Brake] = []
+    for clear in (True, False):
+        motion = emergency(plan, now, limits, lambda braking, clear=clear: asked.append(braking) or clear)
+        assert isinstance(motion, Brake if clear else PathStop)
+    for braking in asked:
+        np.testing.assert_array_equal(braking.durations, brake(plan.at(now), now, limits).durations)
+    assert len(asked) == 2
+    stop = path_stop(plan, now, limits)
+    assert emergency(stop, now, limits, lambda _: False) is stop
+    narrow = limits.between(np.full(6, -1e-9), np.full(6, 1e-9))
+    assert not isinstance(emergency(plan, now, narrow, lambda _: pytest.fail("asked")), Brake)

@@ -25,6 +25,8 @@ RESOLUTION = 5e-4
 """Two bodies that cannot be proved apart by pieces in which they move less than this come too near [m]."""
 MOST = 200
 """So many poses of one plan are looked at; a plan that needs more is refused. It bounds the time of a judgement."""
+MOST_OF_A_BRAKE = 40
+"""So many poses of a brake are looked at, all at once: an emergency waits for it. The SO-101 needs 7 to 10."""
 AT_ONCE = 8
 """So many poses are looked at before others have their turn; about 0.4 ms for an arm of seven links."""
 COARSE = 3
@@ -117,6 +119,19 @@ class Space:
             self.nearness = _near(passage.nearest, self.shape)
         return passage.refusal
 
+    def clear(self, brake: Plan) -> bool:
+        """Whether a brake out of the motion in force is proved to keep its distance; nothing is changed by asking.
+
+        It takes at most `MOST_OF_A_BRAKE` poses. The emergency stop waits for the answer, so a shape that fails
+        says no, and keeps no stop from being taken.
+        """
+        if self.shape is None:
+            return True
+        try:
+            return whole(look_along(brake, self.shape, self._least, MOST_OF_A_BRAKE)).refusal is None
+        except Exception:
+            return False
+
     def _least(self, start: Array) -> Array:
         """The least distances of a motion that begins at distances `start`, shape (K,) [m]."""
         assert self.shape is not None
@@ -132,13 +147,16 @@ def _near(distances: Array, shape: Shape) -> float:
     return float(((shape.slow - distances) / (shape.slow - shape.stop)).max(initial=0.0))
 
 
-def look_along(plan: Plan, shape: Shape, least_from: Callable[[Array], Array]) -> Iterator[Passage | None]:
+def look_along(
+    plan: Plan, shape: Shape, least_from: Callable[[Array], Array], most: int = MOST
+) -> Iterator[Passage | None]:
     """Prove that every distance stays great enough all along the plan, or refuse it.
 
     Args:
         plan: The plan.
         shape: The body of the arm.
         least_from: From the distances where the plan starts, (K,), to the least it must keep, (K,) [m].
+        most: So many poses are looked at.
 
     Yields:
         None after at most `AT_ONCE` poses, so that others have their turn; at last what came of it.
@@ -166,7 +184,7 @@ def look_along(plan: Plan, shape: Shape, least_from: Callable[[Array], Array]) -
             return
         wanted = np.asarray(~proved.all(axis=0))
         pieces.split(np.asarray(~proved.all(axis=1)))
-        if poses + len(pieces.index) > MOST:
+        if poses + len(pieces.index) > most:
             sentence = f"the plan is not proved to keep clear after {poses} poses; a slower or shorter one may be."
             yield Passage(plan, least, Refusal("space_unproved", sentence), nearest, poses)
             return

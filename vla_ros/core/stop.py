@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,13 +187,22 @@ def brake(start: State, now_ns: int, limits: Limits) -> Brake:
     return Brake(now_ns, start, durations, sign * j)
 
 
-def emergency(motion: Motion, now_ns: int, limits: Limits) -> Motion:
-    """The quickest stop that stays inside the position limits: brake, else the rest the plan contains.
+def emergency(motion: Motion, now_ns: int, limits: Limits, clear: Callable[[Brake], bool] | None = None) -> Motion:
+    """The quickest stop that is proved: the brake, else the stop along the path.
 
-    Leaving the path is the lesser evil in an emergency; leaving the position limits is not.
+    A brake leaves the path. It is taken if it stays inside the position limits and keeps clear; the path was proved
+    with the plan, so a stop along it needs no look.
+
+    Args:
+        motion: What is followed.
+        now_ns: When the stop begins [ns].
+        limits: What it must stay inside.
+        clear: Whether a brake is proved to keep its distance; asked only of one inside the position limits. None where
+            there is nothing to keep clear of.
     """
     braking = brake(motion.at(now_ns), now_ns, limits)
     least, greatest = braking.reach()
-    if ((limits.lower <= least) & (greatest <= limits.upper)).all():
+    inside = ((limits.lower <= least) & (greatest <= limits.upper)).all()
+    if inside and (clear is None or clear(braking)):
         return braking
     return path_stop(motion, now_ns, limits) if isinstance(motion, Plan) else motion

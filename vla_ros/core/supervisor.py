@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vla_ros.core.ahead import ahead
+from vla_ros.core.arming import pose_to_arm_in
 from vla_ros.core.faults import Action, Fault
 from vla_ros.core.gate import Command, may_be_sent, proved, splice, timely
 from vla_ros.core.modes import Event, Mode, follow
@@ -22,7 +24,7 @@ from vla_ros.core.records import NS, Array, JointState, Refusal
 from vla_ros.core.robot import Limits
 from vla_ros.core.space import Passage, Space
 from vla_ros.core.speed import Speed, SpeedConfig
-from vla_ros.core.stop import emergency, path_stop
+from vla_ros.core.stop import Brake, emergency, path_stop
 from vla_ros.core.watch import Watch, WatchConfig
 
 
@@ -139,24 +141,11 @@ class Supervisor:
         """Begin to command, at rest in the pose the arm is in; nothing moves by it."""
         now_ns = self._forward(now_ns)
         self._heed(now_ns)
-        present = next((f for f in self.faults if f.rule.action > Action.WARN), None)
-        measured = self.watch.measured
-        if self.mode not in (Mode.READY, Mode.STOPPED) or measured is None:
+        if self.mode not in (Mode.READY, Mode.STOPPED):
             return Answer(False, f"cannot arm: the state is {self.mode.value} ({self.reason}).")
-        if present:
-            return Answer(False, f"cannot arm: {present.detail}.")
-        if not self.watch.resting:
-            return Answer(False, f"cannot arm: the arm moves at {self.watch.speed.max():.2f} rad/s.")
-        pose = self._last.state.position if self._last else measured.positions
-        if not (np.abs(pose - measured.positions) <= self.config.tracking).all():
-            return Answer(False, "cannot arm: the arm is not where it was last commanded; reset first.")
-        if not ((self.limits.lower <= pose) & (pose <= self.limits.upper)).all():
-            worst = int(np.argmax(np.maximum(self.limits.lower - pose, pose - self.limits.upper)))
-            return Answer(
-                False,
-                f"cannot arm: {self.limits.joints[worst]} is at {pose[worst]:.4f} rad, outside "
-                f"{self.limits.lower[worst]:.4f} to {self.limits.upper[worst]:.4f}; move it inside by hand.",
-            )
+        pose = pose_to_arm_in(self.limits, self.watch, self.faults, self._last, self.config.tracking)
+        if isinstance(pose, str):
+            return Answer(False, f"cannot arm: {pose}.")
         self._motions = [Plan.hold(self.limits.joints, pose, now_ns)]
         self.watch.rest(None)
         self.watch.plan(now_ns)
@@ -172,11 +161,11 @@ class Supervisor:
         return Answer(True, f"{self.mode.value}.")
 
     def estop(self, now_ns: int, reason: str = "emergency stop asked for") -> Answer:
-        """Brake to rest, then command nothing more (category 1); latched until reset."""
+        """Come to rest by the quickest stop that is proved, then command nothing more (category 1); latched."""
         now_ns = self._forward(now_ns)
         if self.mode is not Mode.ESTOPPED:
             if self.mode in COMMANDED:
-                self._follow_to_rest(emergency(self._motion_at(now_ns), now_ns, self.limits))
+                self._follow_to_rest(emergency(self._motion_at(now_ns), now_ns, self.limits, self._clear))
             self._become(Event.ESTOP, reason)
         return Answer(True, "estopped, latched.")
 
@@ -282,6 +271,9 @@ class Supervisor:
         motion = self._motion_at(now_ns)
         self._follow_to_rest(path_stop(motion, now_ns, self.limits) if isinstance(motion, Plan) else motion)
         self._become(event, reason)
+
+    def _clear(self, brake: Brake) -> bool:
+        return self.space.clear(ahead([brake], self.limits.joints, brake.start_ns))
 
     def _follow_to_rest(self, motion: Motion) -> None:
         self._motions = [motion]

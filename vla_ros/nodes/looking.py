@@ -15,7 +15,7 @@ from vla_ros.sim.assets import cache_root
 
 
 def space_of(robot: Robot) -> Space:
-    """What the arm must keep clear of; MuJoCo is needed only where the robot's file asks for it."""
+    """What the arm must keep clear of; MuJoCo is loaded only where the robot's file asks for it."""
     if robot.space is None:
         return Space()
     try:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import time
 import traceback
-from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Float64, Header
@@ -40,14 +35,8 @@ from vla_ros.nodes.panel import Panel
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, set_realtime, take
 from vla_ros.nodes.run import main as run
+from vla_ros.nodes.telling import Telling
 
-LATEST = 100
-"""So many of the newest wake-ups back the greatest lateness is said."""
-LEVELS = {
-    Mode.STOPPING: DiagnosticStatus.WARN,
-    Mode.STOPPED: DiagnosticStatus.WARN,
-    Mode.ESTOPPED: DiagnosticStatus.ERROR,
-}
 NOTHING_SAID = object()
 
 
@@ -104,9 +93,7 @@ class SupervisorNode(Loop):
         self._core = Supervisor(robot.limits, config, space_of(robot))
         self.period_ns = round(NS / params.rate_hz)
         self._looking = Looking(self._core.space)
-        self._late: deque[int] = deque(maxlen=2_000_000)
         self._ticks = 0
-        self._shown: tuple[Mode, str] | None = None
         self._in_force: object = NOTHING_SAID
         self._speed = 1.0
         self._messages: dict[int, JointTrajectory] = {}
@@ -114,8 +101,7 @@ class SupervisorNode(Loop):
         self._output = Output(node, params.output, params.command_topic, robot.joints)
         self._copy_pub = node.create_publisher(JointStateMessage, topics.COMMAND, topics.STREAM)
         self._plan_pub = node.create_publisher(JointTrajectory, topics.IN_FORCE, topics.LATCHED)
-        self._state_pub = node.create_publisher(DiagnosticStatus, topics.STATE, topics.LATCHED)
-        self._diagnostics_pub = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.RELIABLE)
+        self._telling = Telling(node, self._core, robot.name)
         ignored = lambda _message: None  # noqa: E731 - messages are taken, not called back
         self._joints_sub = node.create_subscription(JointStateMessage, topics.JOINT_STATES, ignored, topics.SENSOR)
         self._plan_sub = node.create_subscription(JointTrajectory, topics.PLAN, ignored, topics.RELIABLE)
@@ -130,7 +116,7 @@ class SupervisorNode(Loop):
 
     def step(self, late_ns: int) -> None:
         """One command, then the input that came meanwhile."""
-        self._late.append(late_ns)
+        self._telling.late.append(late_ns)
         self._ticks += 1
         enough_ns = time.perf_counter_ns() + self.period_ns * 6 // 10  # the rest is for what has begun by then
         self._send_command()
@@ -156,7 +142,7 @@ class SupervisorNode(Loop):
         if self._ticks % round(self._params.rate_hz / self._params.status_hz) == 0:
             self._look_around()
             self._report()
-        elif (self._core.mode, self._core.reason) != self._shown:
+        elif self._telling.outdated:
             self._report()
 
     def _listen(self, enough_ns: int) -> None:
@@ -229,35 +215,7 @@ class SupervisorNode(Loop):
 
     def _report(self) -> None:
         self._say_speed()
-        core = self._core
-        self._shown = (core.mode, core.reason)
-        jump_s = self._time.drift_ns() / NS
-        counters: dict[str, object] = {
-            "speed": self._speed,
-            "tracking_error": f"{core.watch.tracking_error:.3f}",
-            "faults": "; ".join(fault.detail for fault in core.faults),
-            "accepted": core.accepted,
-            **{f"refused.{k}": v for k, v in core.refused.items()},
-            **{f"fault.{k}": v for k, v in core.faulted.items()},
-            "late_ms": f"{max(itertools.islice(reversed(self._late), LATEST), default=0) / 1e6:.2f}",
-        }
-        values = [KeyValue(key=k, value=str(v)) for k, v in counters.items()]
-        status = DiagnosticStatus(
-            level=LEVELS.get(core.mode, DiagnosticStatus.WARN if core.faults else DiagnosticStatus.OK),
-            name="vla_ros: supervisor",
-            message=f"{core.mode.value}: {core.reason}",
-            hardware_id=self._robot.name,
-            values=[
-                KeyValue(key="mode", value=core.mode.value),
-                KeyValue(key="reason", value=core.reason),
-                *values,
-                KeyValue(key="clock_jump_s", value=f"{jump_s:.3f}"),
-            ],
-        )
-        self._state_pub.publish(status)
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = self._node.get_clock().now().to_msg()
-        self._diagnostics_pub.publish(array)
+        self._telling.say(self._speed, self._time.drift_ns())
 
     def may_end(self) -> bool:
         """Bring the arm to rest along its path first."""
@@ -269,22 +227,9 @@ class SupervisorNode(Loop):
         """Write the log, while what was said last is still under way; the robot holds its last command, at rest."""
         self._report()
         time.sleep(0.1)
-        if not self._params.log_dir:
-            return
-        folder = Path(self._params.log_dir)
-        core = self._core
-        np.savez_compressed(folder / "loop.npz", late_ns=np.array(self._late), period_ns=self.period_ns)
-        summary = {
-            "rate_hz": self._params.rate_hz,
-            "scheduling": self._scheduling,
-            "mode": core.mode.value,
-            "reason": core.reason,
-            "accepted": core.accepted,
-            "refused": dict(core.refused),
-            "faulted": dict(core.faulted),
-            "handover_jump": core.handover_jump.tolist(),
-        }
-        (folder / "supervisor.json").write_text(json.dumps(summary, indent=1))
+        if self._params.log_dir:
+            params = self._params
+            self._telling.write(Path(params.log_dir), params.rate_hz, self.period_ns, self._scheduling)
 
 
 def main() -> None:
