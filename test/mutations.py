@@ -19,6 +19,8 @@ EQUIVALENT = {
     "stop.PathStop.knots_ns: 40 * PIECES + 1  ->  40 * PIECES - 1": "a grid that is as fine: less than a microsecond",
     "stop.PathStop.knots_ns: 40  ->  41": "the same",
     "stop.PathStop.knots_ns: 1  ->  2": "the same",
+    "stop.PathStop.knots_ns: 1  ->  2  (2)": "in the last 960th of a ramp the plan's clock moves by 4 ns at most",
+    "stop._permitted: 1  ->  2": "numpy finds out a length that is given as -2 as it does for -1",
     "stop.path_stop: int(ramp_ns // SAMPLE_NS) + 1  ->  int(ramp_ns // SAMPLE_NS) - 1": "2.1 ms apart, not 2.0",
     "stop.path_stop: 1  ->  2": "1.98 ms apart, not 2.0",
     "stop.path_stop: _permitted(plan, now_ns, np.array([ramp_ns]), fine, limits).all  ->  "

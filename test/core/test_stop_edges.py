@@ -116,7 +116,7 @@ def test_the_knots_of_a_brake_are_where_the_jerk_of_a_joint_changes() -> None:
     quick = np.sqrt(0.5 / 150.0)
     changes = [0.0, quick, quick, 2 * quick, 1 / 15, 1 / 5, 1 / 5 + 1 / 15, 1 / 5 + 1 / 15]
     assert found.knots_ns - T0 == pytest.approx(np.sort(changes) * 1e9, abs=3)
-    assert found.knots_ns[-1] == found.end_ns
+    assert (found.knots_ns[0], found.knots_ns[-1]) == (T0, found.end_ns)
 
 
 @pytest.mark.parametrize(("v", "a", "j"), [(0.15, 10.0, 60.0), (0.6, 10.0, 60.0), (0.9, 10.0, 10.0), (3.6, 10.0, 10.0)])
@@ -152,9 +152,24 @@ def test_how_long_a_brake_takes(v: float, a: float, seconds: float) -> None:
     assert found.at(T0 - NS).velocity[0] == v
 
 
-@pytest.mark.parametrize(
-    ("v", "a"), [(1.5, 0.0), (1.0, 6.0), (-1.0, 6.0), (0.2, -8.0), (-0.3, -3.0), (0.0, 4.0), (0.003, -0.95)]
-)
+STARTS = [(1.5, 0.0), (1.0, 6.0), (-1.0, 6.0), (0.2, -8.0), (-0.3, -3.0), (0.0, 4.0), (0.0292, -3.0)]
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+@pytest.mark.parametrize(("v", "a"), STARTS)
+def test_a_brake_is_all_but_at_rest_before_it_says_so(v: float, a: float, side: float) -> None:
+    found = brake(State(np.zeros(1), np.array([side * v]), np.array([side * a])), T0, LIMITS)
+    before = found.at(found.end_ns - 1000)
+    assert abs(before.velocity[0]) <= 1e-9
+    assert abs(before.acceleration[0]) <= 1e-3
+
+
+@pytest.mark.parametrize("pose", [-1.8, 1.8])
+def test_at_the_very_end_of_its_range_a_brake_is_inside(pose: float) -> None:
+    assert isinstance(emergency(Plan.hold(LIMITS.joints, np.array([pose]), T0), T0, LIMITS), Brake)
+
+
+@pytest.mark.parametrize(("v", "a"), STARTS)
 def test_a_brake_knows_its_turning_points(v: float, a: float) -> None:
     start = State(np.array([0.1]), np.array([v]), np.array([a]))
     found = brake(start, T0, LIMITS)
