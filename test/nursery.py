@@ -91,13 +91,18 @@ def begin(work: Callable[[int], int], most_s: int) -> tuple[int, int]:
         return child, listen
     status = 70
     try:
-        resource.setrlimit(resource.RLIMIT_CPU, (most_s, most_s + 5))
+        at_most(most_s)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         status = work(tell)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     finally:
         os._exit(status)
+
+
+def at_most(seconds: int) -> None:
+    """End this process after so much processor time [s]."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
 
 
 def ended(waiting: dict[int, tuple[int, Mutant | None]]) -> tuple[Mutant | None, str, str, float]:
@@ -168,10 +173,11 @@ class Nursery(Judge):
             return sorted(inside, key=lambda i: took[i.nodeid] / (1 + self.noticed[mutant.where, i.nodeid]) ** 2)
 
         def work(mutant: Mutant, tell: int) -> int:
-            self.tell = tell
+            self.tell, tests = tell, first(mutant)
+            at_most(most(sum(took[item.nodeid] for item in tests)))
             function = function_of(mutant.module, mutant.function)
             function.__code__ = code_of(compile(mutant.changed(), "<changed>", "exec"), mutant.function)
-            self._run(first(mutant))
+            self._run(tests)
             return 0
 
         def heard(mutant: Mutant, how: str, by: str, seconds: float) -> None:
@@ -210,4 +216,4 @@ class Nursery(Judge):
 
 def most(seconds: float) -> int:
     """Processor time after which a change is noticed by its slowness, where the tests take `seconds` without it [s]."""
-    return int(max(60.0, 6.0 * seconds))
+    return int(10.0 + 3.0 * seconds)

@@ -119,7 +119,7 @@ def certify(plan: Plan, limits: Limits) -> Verdict:
     h = spans / NS
     b = bernstein(plan, h) - middle
     piece = np.arange(len(h))
-    tightest = []
+    tightest: list[tuple[float, int, int, int]] = []
     for _ in range(DEEPEST + 1):
         # Fractions of the limits: of the hull and, where that is not enough, of values really reached.
         unit = 1.0 / (bounds * h[:, None] ** _POWERS)
