@@ -67,6 +67,8 @@ def test_armed_at_once_after_a_stop_the_stop_is_over() -> None:
     end = supervisor.motions[0].end_ns
     supervisor.tick(end)
     assert supervisor.mode is Mode.STOPPED
+    assert supervisor.motions
+    assert supervisor.at_rest
     assert supervisor.arm(end).ok
     assert by_hand(supervisor, end + 600 * MS) == []
     assert supervisor.mode is Mode.RUNNING
