@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from core.draw import T0, names
 
-from vla_ros.core.certify import CEILING, DEEPEST, REST, SHORTEST_PIECE_NS, certify
+from vla_ros.core.certify import CEILING, DEEPEST, REST, SHORTEST_PIECE_NS, Verdict, certify
 from vla_ros.core.plan import Plan
 from vla_ros.core.records import NS
 from vla_ros.core.robot import Limits
@@ -24,7 +24,7 @@ def limits(upper: float = 9.0, velocity: float = 9.0, acceleration: float = 99.0
     return Limits(names(1), -upper * one, upper * one, velocity * one, acceleration * one, jerk * one)
 
 
-@pytest.mark.parametrize(("rest", "permitted"), [(0.9e-9, True), (-0.9e-9, True), (1.1e-9, False), (-1.1e-9, False)])
+@pytest.mark.parametrize(("rest", "permitted"), [(1e-9, True), (-1e-9, True), (1.1e-9, False), (-1.1e-9, False)])
 @pytest.mark.parametrize("field", ["velocity", "acceleration"])
 def test_what_counts_as_rest(rest: float, permitted: bool, field: str) -> None:
     v, a = (rest, 0.0) if field == "velocity" else (0.0, rest)
@@ -72,3 +72,48 @@ def test_one_bad_piece_among_many_good_ones_is_found_wherever_it_is() -> None:
         verdict = certify(plan(p.tolist(), [0.0] * 9, [0.0] * 9), limits(velocity=0.5))
         assert not verdict.permitted
         assert verdict.at_ns == bad * NS
+
+
+def test_without_a_joint_it_says_no_instant() -> None:
+    assert certify(STEP, Limits(("other",), *np.array([[-1.0], [1.0], [1.0], [1.0], [1.0]]))) == Verdict(
+        False, "joints"
+    )
+    assert Verdict(False, "joints").at_ns == 0
+
+
+@pytest.mark.parametrize("velocity", [9.0, 4.0])
+def test_exactly_the_ceiling_is_permitted(velocity: float) -> None:
+    """At once, and where another piece needs a closer look: 4 is beyond the peak of 1.875 and inside the hull of 5."""
+    assert certify(plan([CEILING, CEILING, CEILING - 1.0], [0.0] * 3, [0.0] * 3), limits(1.0, velocity)).permitted
+
+
+@pytest.mark.parametrize(("share", "permitted"), [(1 + 8e-4, True), (1 + 1e-4, False)])
+def test_how_close_a_look_is_taken(share: float, permitted: bool) -> None:
+    """Each halving leaves a quarter of the gap: at the sixth it is 4e-4 here, at the fifth 2e-3, at a seventh 3e-5."""
+    verdict = certify(STEP, limits(acceleration=share * PEAKS["acceleration"]))
+    assert verdict.permitted is permitted
+
+
+def test_of_two_pieces_that_cannot_be_proved_the_worse_is_named() -> None:
+    two = plan([0.0, 0.99995, -0.00005], [0.0] * 3, [0.0] * 3)
+    verdict = certify(two, limits(acceleration=(1 + 1e-4) * PEAKS["acceleration"]))
+    assert (verdict.permitted, verdict.quantity, verdict.at_ns) == (False, "acceleration", NS)
+
+
+def test_a_knot_beyond_a_limit_is_enough_to_refuse() -> None:
+    """Faster between the knots, but that is not looked at any more; and the good piece after it does not help."""
+    verdict = certify(plan([0.0, 0.5, 0.5], [2.0, 0.0, 0.0], [3.0, 0.0, 0.0]), limits(velocity=1.9))
+    assert (verdict.permitted, verdict.quantity, verdict.at_ns) == (False, "velocity", 0)
+    assert verdict.ratio == pytest.approx(2.0 / 1.9)
+
+
+def test_what_was_proved_at_once_may_be_what_comes_closest() -> None:
+    """Of two that come equally close the later one is named; the first needs a closer look at its velocity."""
+    verdict = certify(plan([-0.01, 0.99, 0.99], [0.0] * 3, [0.0] * 3), limits(upper=1.0, velocity=3.0))
+    assert (verdict.permitted, verdict.quantity, verdict.at_ns) == (True, "position", NS)
+    assert verdict.ratio == pytest.approx(0.99)
+
+
+def test_pieces_too_short_to_prove_are_not_permitted_though_nothing_moves() -> None:
+    verdict = certify(plan([0.0, 0.0], [0.0, 0.0], [0.0, 0.0], seconds=0.9e-3), limits())
+    assert (verdict.permitted, verdict.reason) == (False, "spacing")

@@ -14,8 +14,26 @@ def test_the_line_begins_and_ends_at_its_thresholds(value: float, scale: float) 
     assert between(value, 2.0, 4.0) == pytest.approx(scale)
 
 
-def test_before_arming_it_is_slow() -> None:
-    assert Speed(SpeedConfig()).scale(0) == LEAST
+@pytest.mark.parametrize("stop", [0.1 * k for k in range(4, 24)])
+def test_at_the_warning_itself_not_even_rounding_slows(stop: float) -> None:
+    assert between(0.3, 0.3, stop) == 1.0
+
+
+def test_before_arming_it_is_slow_and_nothing_is_held_against_it() -> None:
+    speed = Speed(SpeedConfig())
+    assert speed.scale(0) == LEAST
+    assert speed.scale(NS) == 1.0
+
+
+@pytest.mark.parametrize(("share", "scale"), [(-1.0, 1.0), (0.0, 1.0), (0.5, 0.55), (0.999, 0.1009), (1.0, LEAST)])
+def test_a_strain_slows_from_its_warning_to_its_stop_until_the_next_arming(share: float, scale: float) -> None:
+    speed = Speed(SpeedConfig())
+    assert speed.scale(NS) == 1.0
+    speed.strain("other", 0.0)
+    speed.strain("arm", share)
+    assert speed.scale(NS) == pytest.approx(scale)
+    speed.begin(T0)
+    assert speed.scale(T0 + NS) == 1.0
 
 
 @pytest.mark.parametrize(("refused", "scale"), [(6, 1.0), (7, 0.925), (12, 0.55), (18, LEAST), (20, LEAST)])

@@ -5,6 +5,7 @@ import pytest
 from core.draw import T0, arm_limits
 
 from vla_ros.core.records import NS, JointState
+from vla_ros.core.robot import Limits
 from vla_ros.core.watch import Watch, WatchConfig
 
 MS = 1_000_000
@@ -65,6 +66,24 @@ def test_a_leap_is_said_with_the_joint_that_leapt_and_how_far() -> None:
     assert refusal.detail == "joint_1 is measured 0.900 rad from where it just was."
 
 
+FAST_AND_SLOW = Limits(LIMITS.joints, LIMITS.lower, LIMITS.upper, np.array([1.0, 10.0, 1.0]), np.ones(3), np.ones(3))
+
+
+def test_a_leap_is_beyond_what_that_joint_can_do_though_another_moved_farther() -> None:
+    watch = Watch(FAST_AND_SLOW, WatchConfig())
+    for k, pose in enumerate((np.zeros(3), np.array([0.3, 1.0, 0.0]))):
+        now = T0 + k * 40 * MS  # 0.12 rad for the slow joints, 1.2 for the fast one
+        refusal = watch.joint_state(sample(pose, now), now, None)
+    assert refusal is not None
+    assert refusal.detail == "joint_0 is measured 0.300 rad from where it just was."
+
+
+def test_as_far_as_it_can_have_moved_to_the_last_bit_still_counts() -> None:
+    watch = Watch(LIMITS, WatchConfig())
+    for now, pose in ((T0, np.zeros(3)), (T0 + 230 * MS, np.array([0.0, 1.0, 0.0]))):
+        assert watch.joint_state(sample(pose, now), now, None) is None
+
+
 @pytest.mark.parametrize(("speed", "count"), [(6.0, 0), (6.0001, 1)])
 def test_too_fast_is_more_than_three_times_the_limit(speed: float, count: int) -> None:
     watch = heard()
@@ -92,6 +111,41 @@ def test_the_joint_that_is_too_fast_is_the_one_farthest_beyond_its_own_limit() -
     assert watch.faults(T0, False)[0].detail == "joint_1 moves at 8.00 rad/s"
 
 
+def test_too_fast_is_said_of_the_joint_farthest_beyond_though_another_is_faster() -> None:
+    watch = Watch(FAST_AND_SLOW, WatchConfig())
+    for _ in range(5):
+        watch.joint_state(JointState(T0, LIMITS.joints, START, np.array([4.0, 31.0, 0.0])), T0, START)
+    assert watch.faults(T0, False)[0].detail == "joint_0 moves at 4.00 rad/s"
+
+
+def test_the_count_of_fast_ones_begins_at_none() -> None:
+    watch = Watch(LIMITS, WatchConfig())
+    for k in range(5):
+        assert names(watch, T0) == (["joint_state"] if k == 0 else [])
+        watch.joint_state(sample(START, T0, 9.0), T0, START)
+    assert names(watch, T0) == ["overspeed"]
+
+
+def test_before_anything_was_heard_a_stop_is_not_said_to_fail() -> None:
+    watch = Watch(LIMITS, WatchConfig(settle_s=0.0))
+    watch.rest(0)
+    assert names(watch, 1) == ["joint_state"]
+
+
+def test_a_planner_that_never_spoke_is_silent_since_the_clock_began() -> None:
+    watch = Watch(LIMITS, WatchConfig())
+    watch.joint_state(sample(START, 2 * NS), 2 * NS, None)
+    assert names(watch, 2 * NS, running=True) == []
+    assert names(watch, 2 * NS + 1, running=True) == ["no_plan"]
+
+
+@pytest.mark.parametrize(("apart", "strain"), [(0.0, -1.0), (0.25, 0.0), (0.375, 0.5), (0.5, 1.0), (0.75, 2.0)])
+def test_the_strain_grows_from_the_warning_to_the_stop(apart: float, strain: float) -> None:
+    watch = Watch(LIMITS, WatchConfig())
+    watch.joint_state(sample(np.zeros(3), T0), T0, np.array([0.0, -apart, 0.0]))
+    assert watch.strain == pytest.approx(strain)
+
+
 @pytest.mark.parametrize(("apart", "found"), [(0.25, []), (0.26, ["tracking_high"]), (0.5, ["tracking_high"])])
 def test_as_far_from_the_command_as_is_granted_is_good(apart: float, found: list[str]) -> None:
     watch = Watch(LIMITS, WatchConfig())
@@ -109,6 +163,21 @@ def test_how_long_the_arm_may_lag(age_ns: int, error: float) -> None:
     now = T0 + age_ns
     watch.joint_state(sample(zero, now), now, zero + 1.0)
     assert watch.tracking_error == error
+
+
+@pytest.mark.parametrize(("age_ns", "error"), [(NS // 4, 0.0), (NS // 4 + 1, 1.0)])
+def test_how_long_the_arm_may_lag_to_the_nanosecond(age_ns: int, error: float) -> None:
+    watch = Watch(LIMITS, WatchConfig(joint_jump=100.0))
+    for now, commanded in ((0, np.zeros(3)), (age_ns, np.ones(3))):
+        watch.joint_state(sample(np.zeros(3), now), now, commanded)
+    assert watch.tracking_error == error
+
+
+def test_what_was_commanded_before_the_arm_was_let_go_is_forgotten() -> None:
+    watch = heard()
+    for k, commanded in enumerate((START, None, START + 1.0)):
+        watch.joint_state(sample(START, T0 + k * MS), T0 + k * MS, commanded)
+    assert watch.tracking_error == pytest.approx(1.0)
 
 
 def test_the_speed_is_what_two_stamps_say_where_the_driver_measures_none() -> None:
@@ -179,3 +248,18 @@ def test_the_age_is_of_the_last_measurement_that_counts() -> None:
     watch.joint_state(JointState(T0, ("a", "b", "c"), START), T0 + NS, None)
     assert watch.age_s(T0 + NS) == 1.0
     assert "no joint state for 1.000 s" in watch.faults(T0 + NS, False)[0].detail
+
+
+@pytest.mark.parametrize(("ms", "found"), [(300, []), (301, ["camera"])])
+def test_how_long_a_camera_may_be_silent_unless_it_is_said(ms: int, found: list[str]) -> None:
+    watch = heard(WatchConfig(cameras=("front",), joint_state_age_s=9.0))
+    watch.picture("front", T0, T0)
+    assert names(watch, T0 + ms * MS) == found
+
+
+@pytest.mark.parametrize(("more", "found"), [(0, []), (1, ["camera_stamp"])])
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_picture_as_old_or_as_far_ahead_as_is_granted_is_good(more: int, found: list[str], side: int) -> None:
+    watch = heard(WatchConfig(cameras=("front",), camera_stamp_age_s=BINARY, camera_stamp_ahead_s=BINARY))
+    watch.picture("front", T0 - side * (NS // 4 + more), T0)
+    assert names(watch, T0) == found

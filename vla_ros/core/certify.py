@@ -31,10 +31,9 @@ _GROUPS = (0, 6, 11, 15)
 """Where the coefficients of each quantity start among the 18 of a piece: 6, 5, 4 and 3 of them."""
 _ENDS = (5, 10, 14, 17)
 _POWERS = np.arange(4.0)[:, None, None]
-_DIFFERENCES = np.zeros((18, 6))
+_FACTORS = (1.0, 5.0, 20.0, 60.0)
+_DIFFERENCES = np.concatenate([_factor * np.diff(np.eye(6), n=_k, axis=0) for _k, _factor in enumerate(_FACTORS)])
 """From the coefficients of a quintic to those of it and its three derivatives, on a piece of length 1."""
-for _k, _factor in enumerate((1.0, 5.0, 20.0, 60.0)):
-    _DIFFERENCES[_GROUPS[_k] : _ENDS[_k] + 1] = _factor * np.diff(np.eye(6), n=_k, axis=0)
 
 _HALVES = np.zeros((2, 6, 6))
 """De Casteljau's algorithm at 1/2 as a matrix for either half."""
@@ -120,7 +119,7 @@ def certify(plan: Plan, limits: Limits) -> Verdict:
     h = spans / NS
     b = bernstein(plan, h) - middle
     piece = np.arange(len(h))
-    tightest = (-np.inf, 0, 0, 0)
+    tightest: list[tuple[float, int, int, int]] = []
     for _ in range(DEEPEST + 1):
         # Fractions of the limits: of the hull and, where that is not enough, of values really reached.
         unit = 1.0 / (bounds * h[:, None] ** _POWERS)
@@ -128,13 +127,13 @@ def certify(plan: Plan, limits: Limits) -> Verdict:
         hull = np.maximum.reduceat(size, _GROUPS, axis=0) * unit
         proved = (hull <= CEILING).all(axis=(0, 2))
         if proved.all():
-            return _verdict(True, "", max(tightest, _largest(hull, piece)), plan)
+            return _verdict(True, "", max([*tightest, _largest(hull, piece)]), plan)
         attained = np.maximum(size[_GROUPS,], size[_ENDS,]) * unit
         lost = ~(attained <= CEILING).all(axis=(0, 2))
         if lost.any():
             return _verdict(False, "limits", _largest(attained[:, lost], piece[lost]), plan)
         if proved.any():
-            tightest = max(tightest, _largest(hull[:, proved], piece[proved]))
+            tightest.append(_largest(hull[:, proved], piece[proved]))
         open_ = ~proved
         b, h, piece, hull = b[:, open_], np.tile(h[open_] / 2, 2), piece[open_], hull[:, open_]
         b, piece = np.concatenate(halves(b), axis=1), np.tile(piece, 2)

@@ -118,8 +118,9 @@ class Watch:
             elapsed = (now_ns - self._received_ns) / NS + JUMP_GRACE_S
             reach = self._config.joint_jump * self._limits.velocity * elapsed
             if not (step <= reach).all():
-                joint = self._limits.joints[int(np.argmax(step - reach))]
-                return Refusal("joint_jump", f"{joint} is measured {step.max():.3f} rad from where it just was.")
+                worst = int(np.argmax(step - reach))
+                far = f"{self._limits.joints[worst]} is measured {step[worst]:.3f} rad"
+                return Refusal("joint_jump", f"{far} from where it just was.")
         self._take(state, now_ns)
         self._compare(state.positions, now_ns, commanded)
         return None
