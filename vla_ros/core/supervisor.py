@@ -254,8 +254,9 @@ class Supervisor:
             return
         motion, held = self._motion_at(now_ns), self._last.state.position
         near = (np.abs(motion.at(now_ns).position - held) <= self.config.largest_step).all()
-        stood_s = (now_ns - self._last.stamp_ns) / NS if self._last.stamp_ns < motion.end_ns else 0.0
-        if near and stood_s <= self.config.stall_s:
+        stood_s = (now_ns - self._last.stamp_ns) / NS
+        arrived = np.array_equal(motion.at(motion.end_ns).position, held)
+        if near and (arrived or stood_s <= self.config.stall_s):
             return
         self.faulted["loop"] += 1
         reason = f"the command loop stood still for {stood_s:.3f} s"
