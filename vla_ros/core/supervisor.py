@@ -255,8 +255,7 @@ class Supervisor:
         motion, held = self._motion_at(now_ns), self._last.state.position
         near = (np.abs(motion.at(now_ns).position - held) <= self.config.largest_step).all()
         stood_s = (now_ns - self._last.stamp_ns) / NS
-        arrived = np.array_equal(motion.at(motion.end_ns).position, held)
-        if near and (arrived or stood_s <= self.config.stall_s):
+        if near and (stood_s <= self.config.stall_s or np.array_equal(motion.at(motion.end_ns).position, held)):
             return
         self.faulted["loop"] += 1
         reason = f"the command loop stood still for {stood_s:.3f} s"
