@@ -32,8 +32,8 @@ from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, take
 from vla_ros.nodes.run import main as run
 
-PART, KEPT = 30_000, 10
-"""So many commands are judged at a time (a minute at 500 Hz), and so many of these parts are kept."""
+PART, KEPT = 5_000, 48
+"""So many commands are judged at a time (ten seconds at 500 Hz), and so many of these parts are kept."""
 
 
 @dataclass(frozen=True)

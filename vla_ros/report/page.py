@@ -175,8 +175,9 @@ def _limits(summary: dict[str, Any]) -> Limits | None:
 
 def motions(logs: Logs, summary: dict[str, Any], shown: int | None) -> list[dict[str, Any]]:
     """The four drawings of one episode's motion; none where the commands or the limits are not known."""
-    limits, part = _limits(summary), stretch(logs, film.episode(logs, shown) or _any_episode(logs))
-    found = curves(logs, *part) if part else None
+    limits, wanted = _limits(summary), film.episode(logs, shown) or _any_episode(logs)
+    parts = (stretch(logs, episode) for episode in (wanted, None))  # of a long run only the end was kept
+    found = next((drawn for part in parts if part and (drawn := curves(logs, *part))), None)
     if found is None or limits is None or found.values[0].shape[1] != len(limits.joints):
         return []
     return [
