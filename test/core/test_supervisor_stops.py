@@ -205,7 +205,7 @@ def slow() -> tuple[Supervisor, int]:
     return supervisor, T0 + 600 * MS
 
 
-@pytest.mark.parametrize(("stood_s", "mode"), [(0.299, Mode.RUNNING), (0.301, Mode.STOPPING)])
+@pytest.mark.parametrize(("stood_s", "mode"), [(0.299, Mode.RUNNING), (0.3, Mode.RUNNING), (0.301, Mode.STOPPING)])
 def test_a_stall_in_mid_motion_is_a_stop_however_slow_the_motion(stood_s: float, mode: Mode) -> None:
     supervisor, now = slow()
     before = supervisor.tick(now)
