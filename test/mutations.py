@@ -13,8 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EQUIVALENT = {
-    "supervisor.Supervisor._begin_stop: path_stop(motion, now_ns, self.limits) if isinstance(motion, Plan) else motion  ->  "
-    "path_stop(motion, now_ns, self.limits)": "it is called while running, and then every motion is a plan",
+    "supervisor.Supervisor._begin_stop: path_stop(motion, now_ns, self.limits) if isinstance(motion, Plan) else motion"
+    "  ->  path_stop(motion, now_ns, self.limits)": "it is called while running, and then every motion is a plan",
     "faults.Action: 2  ->  3": "only the order of actions matters",
     "speed.between: value < stop  ->  value <= stop": "the line ends at LEAST",
     "speed.Speed.__init__: 1.0  ->  1.5": "nothing else that is compared with it exceeds 1",
