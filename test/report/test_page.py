@@ -125,6 +125,16 @@ def test_an_unknown_robot_only_loses_its_curves(tmp_path: Path) -> None:
     assert "curve" not in read(folder).classes
 
 
+def test_of_a_long_run_of_which_only_the_end_was_kept_that_end_is_drawn(tmp_path: Path) -> None:
+    folder = write(tmp_path, episodes=4, films=(0,))
+    with np.load(folder / "commands.npz") as data:
+        arrays = {name: data[name] for name in data.files}
+    arrays["stamps_ns"], arrays["positions"] = arrays["stamps_ns"][1500:], arrays["positions"][1500:]
+    np.savez(folder / "commands.npz", **arrays)
+    write_report(folder)
+    assert read(folder).classes.count("curve") == 4 * JOINTS
+
+
 def test_the_envelope_keeps_every_peak() -> None:
     rng = np.random.default_rng(0)
     x, y = np.sort(rng.uniform(0, 10, 20_000)), rng.normal(size=20_000)
