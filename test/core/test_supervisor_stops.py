@@ -226,3 +226,12 @@ def test_a_stall_at_rest_is_none() -> None:
     supervisor.tick(later)
     assert supervisor.mode is Mode.RUNNING
     assert not supervisor.faulted["loop"]
+
+
+def test_a_lost_input_stops_the_arm_long_before_its_plan_would() -> None:
+    supervisor, plan, now = moving()
+    commands = run(supervisor, now, plan.end_ns, fresh=False)
+    rested = next(c.stamp_ns for c in commands if c.stamp_ns > now and not c.state.velocity.any())
+    assert supervisor.mode is Mode.STOPPED
+    assert rested < plan.end_ns - NS // 2
+    assert "no joint state" in supervisor.reason
