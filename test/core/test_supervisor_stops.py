@@ -230,6 +230,10 @@ def test_a_stall_at_rest_is_none() -> None:
 
 def test_a_lost_input_stops_the_arm_long_before_its_plan_would() -> None:
     supervisor, plan, now = moving()
+    while supervisor.mode is Mode.RUNNING:
+        now += 2 * MS
+        supervisor.tick(now)
+    assert plan not in supervisor.motions, "the stop begins with the fault, not a period later"
     commands = run(supervisor, now, plan.end_ns, fresh=False)
     rested = next(c.stamp_ns for c in commands if c.stamp_ns > now and not c.state.velocity.any())
     assert supervisor.mode is Mode.STOPPED
