@@ -146,7 +146,7 @@ class Listener:
             self.until(lambda: self.mode == "stopped" or self.state.get("speed") == "1.0", "full speed")
             if self.mode == "running":
                 return
-            self.until(lambda: self.ask(topics.ARM).success, "leave to arm")
+            self.until(lambda: self.mode == "running" or self.ask(topics.ARM).success, "leave to arm")
             self.until(lambda: self.mode == "running", "running")
         raise AssertionError(f"the arm does not keep running; state {self.state}")
 
