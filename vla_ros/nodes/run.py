@@ -27,6 +27,7 @@ from rosgraph_msgs.msg import Clock
 from vla_ros.core.errors import VlaError
 from vla_ros.core.records import NS
 from vla_ros.nodes import topics
+from vla_ros.nodes.convert import to_ns
 from vla_ros.nodes.middleware import without_shared_memory
 
 LEAP_NS, FASTEST = NS, 50
@@ -102,7 +103,7 @@ class RosTime:
             return time.monotonic_ns() + self._offset
         message = newest(self._clock)
         if message is not None:
-            self._hear(message.clock.sec * NS + message.clock.nanosec, time.monotonic_ns())
+            self._hear(to_ns(message.clock), time.monotonic_ns())
         return self._simulated_ns
 
     def _hear(self, simulated_ns: int, heard_ns: int) -> None:

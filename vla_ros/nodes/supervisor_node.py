@@ -212,7 +212,7 @@ class SupervisorNode(Loop):
         core = self._core
         core.watch.publishers(self._node.count_publishers(self._params.command_topic) - 1)
         core.watch.clock(self._time.drift_ns())
-        if self._time.still_s() > STILL_S:
+        if not self._time.still_s() <= STILL_S:
             core.stop(self._time.now_ns(), f"simulated time stands still: {topics.CLOCK} does not advance")
 
     def _say_speed(self) -> None:
