@@ -133,6 +133,7 @@ def test_of_a_long_run_of_which_only_the_end_was_kept_that_end_is_drawn(tmp_path
     np.savez(folder / "commands.npz", **arrays)
     write_report(folder)
     assert read(folder).classes.count("curve") == 4 * JOINTS
+    assert "Every command of one stretch" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_envelope_keeps_every_peak() -> None:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from vla_ros.config import load_robot
 from vla_ros.core.errors import VlaError
 from vla_ros.core.judge import QUANTITIES
+from vla_ros.core.records import NS
 from vla_ros.core.robot import Limits
 from vla_ros.report import film, plots, words
 from vla_ros.report.curves import curves, stretch
@@ -79,6 +80,7 @@ def render_page(logs: Logs, summary: dict[str, Any], shown: int | None, moving: 
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         film=moving,
         shown=film.episode(logs, shown),
+        drawn=_drawn(logs, shown),
         cells=cells(logs, summary, shown),
         cards=cards(summary),
         motions=motions(logs, summary, shown),
@@ -175,15 +177,22 @@ def _limits(summary: dict[str, Any]) -> Limits | None:
 
 def motions(logs: Logs, summary: dict[str, Any], shown: int | None) -> list[dict[str, Any]]:
     """The four drawings of one episode's motion; none where the commands or the limits are not known."""
-    limits, wanted = _limits(summary), film.episode(logs, shown) or _any_episode(logs)
-    parts = (stretch(logs, episode) for episode in (wanted, None))  # of a long run only the end was kept
-    found = next((drawn for part in parts if part and (drawn := curves(logs, *part))), None)
+    limits, part = _limits(summary), stretch(logs, _drawn(logs, shown))
+    found = curves(logs, *part) if part else None
     if found is None or limits is None or found.values[0].shape[1] != len(limits.joints):
         return []
     return [
         {"name": plots.NAMES[k], "unit": plots.UNITS[k], "svg": Markup(plots.motion(found, limits, k))}
         for k in range(len(QUANTITIES))
     ]
+
+
+def _drawn(logs: Logs, shown: int | None) -> dict[str, Any] | None:
+    """The episode whose motion is drawn: the film's, if its commands were kept; of a long run only the end is."""
+    episode, stamps = film.episode(logs, shown) or _any_episode(logs), logs.array("commands.npz", "stamps_ns")
+    if not episode or "start_ns" not in episode or stamps is None or not len(stamps):
+        return None
+    return episode if int(episode["start_ns"]) >= int(stamps[0]) - NS else None
 
 
 def _any_episode(logs: Logs) -> dict[str, Any] | None:
