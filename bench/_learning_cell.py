@@ -22,7 +22,6 @@ from typing import Any, TextIO
 
 import numpy as np
 from _learning_blocks import CHECK_SEED, Budget, Cell, Order, Places
-from _learning_state import StepBatches, load_state, save_state
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import Observation
@@ -30,9 +29,11 @@ from vla_ros.data.demos import DemoDataset, read_episode
 from vla_ros.data.rollout import Result
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from vla_ros.policy.learned import LearnedPolicy
+from vla_ros.train.batches import BatchMaker
 from vla_ros.train.config import EVALUATION_SEED
 from vla_ros.train.evaluate import summarise
 from vla_ros.train.learner import Learner
+from vla_ros.train.state import read_state, unbroken, write_state
 
 TIMED = 60
 """Inferences timed, after a tenth of that to warm up."""
@@ -125,13 +126,13 @@ class CellRun:
         if data.info is None:
             raise ConfigError(f"there are no demonstrations in {self.places.demos(self.cell.block)}.")
         self.record["data"] = {"episodes": len(data.episodes), "frames": len(data)}
-        batches = StepBatches(data, self.config, self.budget.seed)
-        batches.seed = self.budget.seed
+        batches = BatchMaker(data, self.config, self.budget.seed)
         learner = Learner(batches, self.config, self.budget.seed)
         state, spent = self.folder / "state.safetensors", 0.0
         if state.exists():
-            notes = load_state(state, learner, batches)
-            spent = float(notes["spent_s"])
+            tensors, header = read_state(state)
+            learner.restore(tensors, header["learner"])
+            spent = float(header["spent_s"])
             self.record["curve"] = [p for p in self.record["curve"] if p[1] <= learner.step_count]
         spent = self._learn(learner, data, state, spent)
         self._save(learner, data, spent)
@@ -149,8 +150,9 @@ class CellRun:
         try:
             while spent < total:
                 begin = time.process_time()
-                losses.append(learner.step(spent / total)["action"])
-                spent += time.process_time() - begin
+                with unbroken():
+                    losses.append(learner.step(spent / total)["action"])
+                    spent += time.process_time() - begin
                 curve = self.record["curve"]
                 if spent - (60.0 * curve[-1][0] if curve else 0.0) >= b.point_s:
                     curve.append([round(spent / 60.0, 3), learner.step_count, round(statistics.fmean(losses), 5)])
@@ -168,7 +170,8 @@ class CellRun:
         return spent
 
     def _pause(self, learner: Learner, state: Path, spent: float) -> None:
-        save_state(state, learner, {"spent_s": spent})
+        tensors, plain = learner.state()
+        write_state(state, tensors, {"learner": plain, "spent_s": spent})
         self._keep()
 
     def _save(self, learner: Learner, data: DemoDataset, spent: float) -> None:

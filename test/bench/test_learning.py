@@ -8,14 +8,12 @@ import _learning_blocks as blocks
 import learning
 import numpy as np
 import pytest
-import torch
 from _learning_cell import CellRun, only_one, progress
 from _learning_codes import codes
 from _learning_report import table, verdicts, write_report
-from _learning_state import StepBatches, load_state, save_state
 
 from vla_ros.core.errors import ConfigError, UnknownName
-from vla_ros.data.demos import DemoDataset, DemoInfo, DemoWriter, Episode, read_episode
+from vla_ros.data.demos import DemoInfo, DemoWriter, Episode, read_episode
 from vla_ros.data.rollout import AUXILIARY
 from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.sim.scene import JOINTS
@@ -40,49 +38,6 @@ def places(tmp_path: Path) -> blocks.Places:
 def cell(head: str = "beast", mixed: bool = True) -> blocks.Cell:
     block = blocks.quick(blocks.pick_place())
     return blocks.Cell(replace(block, config=replace(block.config, image_size=32), limit_s=0.3), head, mixed)
-
-
-def learner(places: blocks.Places, head: str, seed: int = 0) -> tuple[Learner, StepBatches]:
-    one = cell(head)
-    batches = StepBatches(DemoDataset(places.demos(one.block)), one.config, seed)
-    batches.seed = seed
-    return Learner(batches, one.config, seed), batches
-
-
-@pytest.mark.parametrize("head", ["flow", "beast_tokens"])
-def test_a_cut_leaves_no_trace(places, tmp_path, head) -> None:
-    whole, _ = learner(places, head)
-    for k in range(6):
-        whole.step(k / 6)
-    first, _ = learner(places, head)
-    for k in range(3):
-        first.step(k / 6)
-    save_state(tmp_path / "state.safetensors", first, {"spent_s": 1.5})
-    second, batches = learner(places, head, seed=0)
-    torch.manual_seed(99)
-    assert load_state(tmp_path / "state.safetensors", second, batches)["spent_s"] == 1.5
-    for k in range(3, 6):
-        second.step(k / 6)
-    for net in ("model", "average"):
-        wanted, got = getattr(whole, net).state_dict(), getattr(second, net).state_dict()
-        assert all(torch.equal(wanted[name], got[name]) for name in wanted)
-
-
-def test_every_frame_once_before_any_comes_twice(places) -> None:
-    _, batches = learner(places, "regression")
-    drawn = []
-    for step in range(9):
-        batches.step = step
-        drawn += batches._draw(4).tolist()
-    assert [sorted(drawn[k : k + 9]) for k in range(0, 36, 9)] == 4 * [list(range(9))]
-    assert drawn[:9] != drawn[9:18]
-
-
-def test_the_state_of_another_network_is_refused(places, tmp_path) -> None:
-    made, _ = learner(places, "flow")
-    save_state(tmp_path / "state.safetensors", made, {})
-    with pytest.raises(ConfigError, match="state of another network"):
-        load_state(tmp_path / "state.safetensors", *learner(places, "beast"))
 
 
 def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, tmp_path, monkeypatch) -> None:
