@@ -5,7 +5,7 @@ A block is a record: a task, how to record its demonstrations, how to play a try
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -88,6 +88,8 @@ class Block:
         limits: Of the robot, for jerk over its limit; None where there are none.
         waypoint_horizons: Of the mixtures, in waypoints.
         point_horizons: The same for heads in control points: those that decide the same waypoints.
+        shorter: Heads that are also trained with one horizon of fewer waypoints, and how many: a mixture is to be
+            compared with the best single horizon, which need not be the longest.
         limit_s: Of a try [s].
         through: What turns chunks into commands in checks and evaluation.
     """
@@ -100,12 +102,16 @@ class Block:
     limits: Limits | None = None
     waypoint_horizons: tuple[int, ...] = (10, 21, 32)
     point_horizons: tuple[int, ...] = (6, 8, 10)
+    shorter: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     limit_s: float = 16.0
     through: str = "planner"
 
     def cells(self) -> tuple[Cell, ...]:
-        """In the order they are run: one head, alone and mixed, after the other."""
-        return tuple(Cell(self, head, mixed) for head in self.heads for mixed in (False, True))
+        """In the order they are run: one head, alone and mixed, after the other; then the shorter ones."""
+        pairs = tuple(Cell(self, head, mixed) for head in self.heads for mixed in (False, True))
+        return pairs + tuple(
+            Cell(self, head, False, count) for head, counts in self.shorter.items() for count in counts
+        )
 
     def rollout(self, noise_rad: float = 0.0) -> RolloutConfig:
         """How the demonstrations are recorded."""
@@ -128,16 +134,17 @@ class Block:
 
 @dataclass(frozen=True)
 class Cell:
-    """One head, with one horizon or with a mixture."""
+    """One head, with one horizon or with a mixture; `waypoints` of it where not 0, else the block's."""
 
     block: Block
     head: str
     mixed: bool
+    waypoints: int = 0
 
     @property
     def name(self) -> str:
-        """Of the files, for example "flow-moh"."""
-        return f"{self.head}-moh" if self.mixed else self.head
+        """Of the files, for example "flow-moh" or "regression-10"."""
+        return f"{self.head}-moh" if self.mixed else f"{self.head}-{self.waypoints}" if self.waypoints else self.head
 
     @property
     def path(self) -> str:
@@ -153,7 +160,9 @@ class Cell:
         b = self.block
         horizons = b.point_horizons if self.head in SPLINES else b.waypoint_horizons
         actor = replace(actor, head=self.head, horizons=horizons if self.mixed else ())
-        return replace(self.block.config, actor=actor)
+        spline = b.config.spline
+        spline = replace(spline, waypoints=self.waypoints or spline.waypoints)
+        return replace(b.config, actor=actor, spline=spline)
 
 
 def play_so101(config: TrainConfig, order: Order) -> Iterator[Result]:
@@ -172,7 +181,8 @@ def pick_place() -> Block:
     config = load_config(config_dir() / "train" / "learning.yaml")
     config = replace(config, demos=replace(config.demos, noise_s=0.3))
     heads = ("regression", "beast", "flow", "beast_tokens", "bins")
-    return Block("pick_place", config, heads, sources, play_so101, load_robot("so101").limits)
+    limits = load_robot("so101").limits
+    return Block("pick_place", config, heads, sources, play_so101, limits, shorter={"regression": (10, 21)})
 
 
 BLOCKS: dict[str, Callable[[], Block]] = {"pick_place": pick_place}

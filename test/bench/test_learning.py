@@ -13,10 +13,11 @@ from _learning_codes import codes
 from _learning_report import table, verdicts, write_report
 
 from vla_ros.core.errors import ConfigError, UnknownName
-from vla_ros.data.demos import DemoInfo, DemoWriter, Episode, read_episode
+from vla_ros.data.demos import DemoDataset, DemoInfo, DemoWriter, Episode, read_episode
 from vla_ros.data.rollout import AUXILIARY
 from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.sim.scene import JOINTS
+from vla_ros.train.batches import BatchMaker
 from vla_ros.train.learner import Learner
 
 BUDGET = replace(blocks.QUICK, minutes=0.01, checks=(), episodes=1)
@@ -100,6 +101,19 @@ def test_mixtures_of_all_heads_decide_the_same_waypoints() -> None:
             assert model._reach().sum(dim=1).tolist() == [10, 21, 32]
 
 
+def test_a_shorter_horizon_learns_and_answers_the_first_waypoints_only(places) -> None:
+    (one,) = blocks.select([], ["pick_place/regression-10"], small=True)
+    config = replace(one.config, image_size=32)
+    data = DemoDataset(places.demos(one.block))
+    assert BatchMaker(data, config, 0).make(4).labels.shape == (4, 10, 6)
+    learner = Learner(BatchMaker(data, config, 0), config, 0)
+    learner.step(0.0)
+    batch = learner.maker.plain(np.arange(2))
+    assert learner.average.act(batch.images, batch.joints, batch.words, seed=0).waypoints.shape == (2, 10, 6)
+    with pytest.raises(ConfigError, match=r"have 32 waypoints a frame, spline\.waypoints asks for 40"):
+        BatchMaker(data, replace(config, spline=replace(config.spline, waypoints=40)), 0)
+
+
 def test_unknown_names_are_answered() -> None:
     with pytest.raises(UnknownName, match='did you mean "pick_place"'):
         blocks.select(["pickplace"], [])
@@ -139,7 +153,10 @@ def row(successes: int, steps: float) -> dict:
 )
 def test_claims_are_met_or_not(tmp_path, fixed, agreed, met) -> None:
     single = {"head": "beast", "mixed": False, "parameters": 1e6, "inference_ms": 3.0, "rows": {"fixed": row(90, 5.0)}}
-    single |= {"config": {"actor": {"horizons": []}}, "train": {"minutes": 20.0, "steps": 100}}
+    single |= {
+        "config": {"actor": {"horizons": []}, "spline": {"waypoints": 32}},
+        "train": {"minutes": 20.0, "steps": 100},
+    }
     mixed = {**single, "mixed": True, "rows": {"fixed": fixed, "consensus": agreed}}
     folder = tmp_path / "pick_place"
     folder.mkdir()
@@ -147,6 +164,16 @@ def test_claims_are_met_or_not(tmp_path, fixed, agreed, met) -> None:
         (folder / f"{name}.json").write_text(json.dumps(record))
     assert [ok for _, ok in verdicts(tmp_path)] == met
     assert [r[2] for r in table(folder)[1]] == ["first 8", "first 8", "agreed"]
+    # Of several single horizons the best counts.
+    shorter = {**single, "config": {"actor": {"horizons": []}, "spline": {"waypoints": 10}}}
+    for successes in (70, 90):
+        shorter["rows"] = {"fixed": row(successes, 5.0)}
+        (folder / "beast-10.json").write_text(json.dumps(shorter))
+        assert verdicts(tmp_path)[0][1] == met[0]
+    single["rows"] = {"fixed": row(70, 5.0)}
+    (folder / "beast.json").write_text(json.dumps(single))
+    assert verdicts(tmp_path)[0][1] == met[0]
+    assert [r[1] for r in table(folder)[1]][:2] == ["one of 32", "one of 10"]
 
 
 def test_the_report_is_written_between_its_marks_and_only_there(tmp_path) -> None:
@@ -154,7 +181,10 @@ def test_the_report_is_written_between_its_marks_and_only_there(tmp_path) -> Non
     folder = tmp_path / "kept" / "pick_place"
     folder.mkdir(parents=True)
     record = {"head": "beast", "mixed": False, "parameters": 1e6, "inference_ms": 3.0, "rows": {"fixed": row(90, 5.0)}}
-    record |= {"config": {"actor": {"horizons": []}}, "train": {"minutes": 20.0, "steps": 100}}
+    record |= {
+        "config": {"actor": {"horizons": []}, "spline": {"waypoints": 32}},
+        "train": {"minutes": 20.0, "steps": 100},
+    }
     record |= {"curve": [[1.0, 10, 2.0], [2.0, 20, 1.0]], "checks": [{"minutes": 1.0, "successes": 1, "of": 10}]}
     (folder / "beast.json").write_text(json.dumps(record))
     page = tmp_path / "learning.md"
@@ -163,7 +193,9 @@ def test_the_report_is_written_between_its_marks_and_only_there(tmp_path) -> Non
         write_report(tmp_path / "kept", tmp_path)
     text = page.read_text()
     assert text.startswith("before\n<!-- table pick_place -->\n| head |")
-    assert "| beast | one | first 8 | 90/100 | 83 to 95 % | 5.0 | 2.00 | 0.90 | 20.0 | 100 | 1.00 M | 3.0 |" in text
+    assert (
+        "| beast | one of 32 | first 8 | 90/100 | 83 to 95 % | 5.0 | 2.00 | 0.90 | 20.0 | 100 | 1.00 M | 3.0 |" in text
+    )
     assert "old" not in text
     assert text.endswith("<!-- end -->\nafter\n")
     first = (tmp_path / "img" / "learning_pick_place.svg").read_bytes()

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vla_ros.core.errors import ConfigError
 from vla_ros.data.augment import Changes, change, draw
 from vla_ros.data.demos import DemoDataset
 from vla_ros.policy.instruction import Sentences
@@ -59,10 +60,20 @@ class BatchMaker:
     def update(self) -> None:
         """Take in episodes added to the data set since the last call."""
         self.joints = self.data.stacked("joints")
-        self.labels = self.data.stacked("labels")
+        self.labels = self._begin_of_labels()
         self.truth = self.data.stacked("truth")
         self.words = np.stack([self.sentences(e.instruction) for e in self.data.episodes])
         self._order = np.zeros(0, dtype=np.int64)
+
+    def _begin_of_labels(self) -> np.ndarray:
+        """As many waypoints as the policy has."""
+        labels, count = self.data.stacked("labels"), self.config.spline.waypoints
+        if labels.shape[1] < count:
+            raise ConfigError(
+                f"the demonstrations have {labels.shape[1]} waypoints a frame, spline.waypoints asks for {count}; "
+                f"record longer ones, or ask for no more than {labels.shape[1]}."
+            )
+        return labels[:, :count]
 
     def state(self) -> tuple[np.ndarray, dict[str, Any]]:
         """What decides the batches to come: frames left of this epoch, shape (F,), and the state of the draws."""
