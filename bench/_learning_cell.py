@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from _learning_blocks import CHECK_SEED, Budget, Cell, Order, Places
+from _learning_blocks import CHECK_SEED, WAYS, Budget, Cell, Order, Places
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import Observation
@@ -110,7 +110,7 @@ class CellRun:
             self._train()
         if "inference_ms" not in self.record:
             self._time()
-        for way in ("fixed", "consensus") if self.cell.mixed else ("fixed",):
+        for way in self.cell.ways:
             if way not in self.record["rows"]:
                 self._evaluate(way)
 
@@ -197,12 +197,12 @@ class CellRun:
     # ---- what it can do ---------------------------------------------------------------------------------------
 
     def executing(self, way: str) -> Path:
-        """The checkpoint that sends all waypoints ("fixed") or those agreed on ("consensus")."""
+        """The checkpoint that sends all waypoints ("fixed"), or those agreed on by the rule of `WAYS`."""
         model, info = load_checkpoint(self.checkpoint)
         if info.model.actor is None:
             raise ConfigError(f"{self.checkpoint} has no action transformer.")
-        fixed = info.model.spline.waypoints if way == "fixed" else 0
-        actor = replace(info.model.actor, consensus=replace(info.model.actor.consensus, fixed=fixed))
+        rule, fixed = info.model.actor.consensus, info.model.spline.waypoints if way == "fixed" else 0
+        actor = replace(info.model.actor, consensus=replace(rule, fixed=fixed, ratio=WAYS[way] or rule.ratio))
         path = self.folder / f"policy_{way}.safetensors"
         save_checkpoint(path, model, replace(info, model=replace(info.model, actor=actor)))
         return path
@@ -226,7 +226,7 @@ class CellRun:
         done = [Result(**json.loads(line)) for line in tries.read_text().splitlines()] if tries.exists() else []
         had = {r.notes["seed"] for r in done}
         seeds = [s for s in range(EVALUATION_SEED, EVALUATION_SEED + self.budget.episodes) if s not in had]
-        order = Order(seeds, block.driven(way == "consensus"), 1, self.executing(way), through=block.through)
+        order = Order(seeds, block.driven(way != "fixed"), 1, self.executing(way), through=block.through)
         with tries.open("a", encoding="utf-8") as file:
             for result in block.play(self.config, order):
                 _append(file, result)
@@ -256,10 +256,11 @@ def progress(cell: Cell, budget: Budget, places: Places) -> tuple[float, str]:
     if not record:
         return 0.0, "not begun"
     minutes = record["train"]["minutes"] if "train" in record else (record["curve"] or [[0.0]])[-1][0]
-    ways = ("fixed", "consensus") if cell.mixed else ("fixed",)
-    tried = sum(len(p.read_text().splitlines()) for w in ways if (p := folder / f"tries_{w}.jsonl").exists())
-    share = tried / (len(ways) * budget.episodes)
+    tried = sum(len(p.read_text().splitlines()) for w in cell.ways if (p := folder / f"tries_{w}.jsonl").exists())
+    share = tried / (len(cell.ways) * budget.episodes)
     checks = ", ".join(f"{c['successes']}/{c['of']} after {c['minutes']:.1f} min" for c in record["checks"])
-    words = f"{minutes:.1f} of {budget.minutes:g} processor minutes, {tried} of {len(ways) * budget.episodes} tries"
+    words = (
+        f"{minutes:.1f} of {budget.minutes:g} processor minutes, {tried} of {len(cell.ways) * budget.episodes} tries"
+    )
     words += f", loss {record['curve'][-1][2]:.4g} at step {record['curve'][-1][1]}" if record["curve"] else ""
     return min(1.0, minutes / budget.minutes) * 2 / 3 + share / 3, words + (f"; checks {checks}" if checks else "")

@@ -72,7 +72,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def finished(cell: Cell, places: Places) -> bool:
     """Whether the cell's record is whole."""
     rows = read_json(places.record(cell)).get("rows", {})
-    return all(way in rows for way in (("fixed", "consensus") if cell.mixed else ("fixed",)))
+    return all(way in rows for way in cell.ways)
 
 
 def record(cells: Sequence[Cell], places: Places, processes: int) -> None:

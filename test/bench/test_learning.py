@@ -65,7 +65,8 @@ def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, tmp_path, monkeypa
         "beast",
     )
     assert record["inference_ms"] > 0.0
-    for way in ("fixed", "consensus"):
+    assert set(record["rows"]) == {"fixed", "consensus", "consensus_2", "consensus_4"}
+    for way in record["rows"]:
         row = record["rows"][way]
         assert (row["episodes"], row["successes"]) == (1, 0)
         # Asked at the first step, and again before the eight or more waypoints are used up: 6 control steps in all.
@@ -73,9 +74,11 @@ def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, tmp_path, monkeypa
         assert row["greatest_command_jerk"] <= 1.0 + 1e-6
     _, info = load_checkpoint(places.cell(cell()) / "policy_fixed.safetensors", "so101")
     assert info.model.actor.consensus.fixed == 32
+    _, info = load_checkpoint(places.cell(cell()) / "policy_consensus_2.safetensors", "so101")
+    assert (info.model.actor.consensus.fixed, info.model.actor.consensus.ratio) == (0, 2.0)
     assert progress(cell(), BUDGET, places)[0] == pytest.approx(1.0)
     assert learning.keep("pick_place/beast-moh", tmp_path / "shipped.safetensors", places) == 0
-    assert load_checkpoint(tmp_path / "shipped.safetensors")[1].notes["success"] == {"fixed": "0/1", "consensus": "0/1"}
+    assert load_checkpoint(tmp_path / "shipped.safetensors")[1].notes["success"] == dict.fromkeys(record["rows"], "0/1")
     assert learning.finished(cell(), places)
     # Nothing is left to do, and other settings do not mix with these.
     before = places.record(cell()).read_bytes()
@@ -154,7 +157,7 @@ def row(successes: int, steps: float) -> dict:
 def test_claims_are_met_or_not(tmp_path, fixed, agreed, met) -> None:
     single = {"head": "beast", "mixed": False, "parameters": 1e6, "inference_ms": 3.0, "rows": {"fixed": row(90, 5.0)}}
     single |= {
-        "config": {"actor": {"horizons": []}, "spline": {"waypoints": 32}},
+        "config": {"actor": {"horizons": [], "consensus": {"least": 8, "ratio": 1.2}}, "spline": {"waypoints": 32}},
         "train": {"minutes": 20.0, "steps": 100},
     }
     mixed = {**single, "mixed": True, "rows": {"fixed": fixed, "consensus": agreed}}
@@ -163,9 +166,12 @@ def test_claims_are_met_or_not(tmp_path, fixed, agreed, met) -> None:
     for name, record in (("beast", single), ("beast-moh", mixed)):
         (folder / f"{name}.json").write_text(json.dumps(record))
     assert [ok for _, ok in verdicts(tmp_path)] == met
-    assert [r[2] for r in table(folder)[1]] == ["first 8", "first 8", "agreed"]
+    assert [r[2] for r in table(folder)[1]] == ["first 8", "first 8", "agreed, r = 1.2"]
     # Of several single horizons the best counts.
-    shorter = {**single, "config": {"actor": {"horizons": []}, "spline": {"waypoints": 10}}}
+    shorter = {
+        **single,
+        "config": {"actor": {"horizons": [], "consensus": {"least": 8, "ratio": 1.2}}, "spline": {"waypoints": 10}},
+    }
     for successes in (70, 90):
         shorter["rows"] = {"fixed": row(successes, 5.0)}
         (folder / "beast-10.json").write_text(json.dumps(shorter))
@@ -182,7 +188,7 @@ def test_the_report_is_written_between_its_marks_and_only_there(tmp_path) -> Non
     folder.mkdir(parents=True)
     record = {"head": "beast", "mixed": False, "parameters": 1e6, "inference_ms": 3.0, "rows": {"fixed": row(90, 5.0)}}
     record |= {
-        "config": {"actor": {"horizons": []}, "spline": {"waypoints": 32}},
+        "config": {"actor": {"horizons": [], "consensus": {"least": 8, "ratio": 1.2}}, "spline": {"waypoints": 32}},
         "train": {"minutes": 20.0, "steps": 100},
     }
     record |= {"curve": [[1.0, 10, 2.0], [2.0, 20, 1.0]], "checks": [{"minutes": 1.0, "successes": 1, "of": 10}]}
