@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from _learning_blocks import BLOCKS, QUICK, Budget, Cell, Order, Places, select
+from _learning_blocks import BLOCKS, QUICK, WAYS, Budget, Cell, Order, Places, select
 from _learning_cell import CellRun, only_one, progress, read_json, write_json
 from _learning_codes import codes
 from _learning_more import MORE
@@ -62,6 +62,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--report", action="store_true", help="write table and curves from the records there are, and end"
     )
     parser.add_argument("--keep", nargs=2, metavar=("CELL", "PATH"), help="write a cell's checkpoint to PATH, and end")
+    parser.add_argument("--way", choices=tuple(WAYS), default="consensus", help="with --keep: how a mixture executes")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "learning", help="folder of data and states")
     parser.add_argument("--kept", type=Path, default=ROOT / "bench" / "learning", help="folder of the records")
     parser.add_argument("--out", type=Path, help="folder for the curves, beside docs/img")
@@ -145,15 +146,16 @@ def in_background(argv: Sequence[str], work: Path) -> int:
     return 0
 
 
-def keep(name: str, path: Path, places: Places) -> int:
-    """Copy a cell's checkpoint to where it is to stay, with what it reached in its header."""
+def keep(name: str, path: Path, way: str, places: Places) -> int:
+    """Copy a cell's checkpoint, executed that way, to where it is to stay, with what it reached in its header."""
     cell = select([], [name])
     if len(cell) != 1:
         raise ConfigError(f'"{name}" means {len(cell)} cells; say BLOCK/CELL.')
     made = read_json(places.record(cell[0]))
-    if "train" not in made:
-        raise ConfigError(f"{cell[0].path} is not trained yet.")
-    model, info = load_checkpoint(places.cell(cell[0]) / "policy.safetensors")
+    way = way if cell[0].mixed else "fixed"
+    if way not in made.get("rows", {}):
+        raise ConfigError(f"{cell[0].path} is not trained and evaluated yet.")
+    model, info = load_checkpoint(places.cell(cell[0]) / f"policy_{way}.safetensors")
     reached = {way: f"{row['successes']}/{row['episodes']}" for way, row in made["rows"].items()}
     save_checkpoint(path, model, replace(info, notes={**info.notes, "success": reached, "version": made["version"]}))
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB): {cell[0].path}, success {reached}")
@@ -204,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\n".join(f"{name:<28}{text}" for name, text in rows))
             return 0
         if args.keep:
-            return keep(args.keep[0], Path(args.keep[1]), places)
+            return keep(args.keep[0], Path(args.keep[1]), args.way, places)
         return report(args, places) if args.report else work(args, places, budget)
     except VlaError as error:
         print(f"learning: {error}", file=sys.stderr)

@@ -77,8 +77,10 @@ def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, tmp_path, monkeypa
     _, info = load_checkpoint(places.cell(cell()) / "policy_consensus_2.safetensors", "so101")
     assert (info.model.actor.consensus.fixed, info.model.actor.consensus.ratio) == (0, 2.0)
     assert progress(cell(), BUDGET, places)[0] == pytest.approx(1.0)
-    assert learning.keep("pick_place/beast-moh", tmp_path / "shipped.safetensors", places) == 0
-    assert load_checkpoint(tmp_path / "shipped.safetensors")[1].notes["success"] == dict.fromkeys(record["rows"], "0/1")
+    assert learning.keep("pick_place/beast-moh", tmp_path / "shipped.safetensors", "consensus_4", places) == 0
+    _, info = load_checkpoint(tmp_path / "shipped.safetensors")
+    assert info.notes["success"] == dict.fromkeys(record["rows"], "0/1")
+    assert info.model.actor.consensus.ratio == 4.0
     assert learning.finished(cell(), places)
     # Nothing is left to do, and other settings do not mix with these.
     before = places.record(cell()).read_bytes()
