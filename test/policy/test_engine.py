@@ -233,6 +233,21 @@ def test_a_compiler_that_makes_something_else_is_found_out(monkeypatch: pytest.M
         ask(Engine(net, CPU, "compiled"))
 
 
+@pytest.mark.parametrize("condition", [False, True])
+def test_a_policy_that_is_warm_has_its_engine_ready(condition: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that is guided, whose guided answers go past the engine."""
+    made = []
+    monkeypatch.setattr(torch, "compile", lambda step, **_: made.append(step) or step)
+    net = model("flow", True)
+    policy = LearnedPolicy.from_model(net, CheckpointInfo("toy", "go", net.config), condition, engine="compiled")
+    assert not made
+    policy.warm_up()
+    assert len(made) == 1
+    picture = np.zeros((48, 64, 3), np.uint8)
+    policy.infer(Observation(NS, {"front": picture}, JOINTS, np.zeros(3), "go"))
+    assert len(made) == 1
+
+
 # ---- on a GPU ------------------------------------------------------------------------------------------------
 
 
@@ -283,16 +298,6 @@ def test_a_graph_takes_the_shapes_it_was_recorded_with_and_no_others() -> None:
 
 
 @GPU
-def test_what_cannot_be_recorded_is_refused_and_eager_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    say = ActorModel.say
-    net = model()
-    monkeypatch.setattr(ActorModel, "say", lambda self, x, *rest: say(self, x * float(x.sum().item()), *rest))
-    with pytest.raises(ConfigError, match=r'engine "graph" cannot run this network \(.*\); engine "eager" can\.'):
-        ask(moved(net, "graph"))
-    assert torch.isfinite(ask(moved(net, "eager")).waypoints).all()
-
-
-@GPU
 @pytest.mark.parametrize("head", ["regression", "flow"])
 def test_a_policy_on_a_gpu_sends_what_it_sends_on_a_cpu(head: str) -> None:
     net = model(head, True)
@@ -308,3 +313,13 @@ def test_a_policy_on_a_gpu_sends_what_it_sends_on_a_cpu(head: str) -> None:
         one, two = here.infer(observation, committed), there.infer(observation, committed)
         count = min(len(one.positions), len(two.positions))
         np.testing.assert_allclose(one.positions[:count], two.positions[:count], atol=0.02)
+
+
+@GPU
+def test_what_cannot_be_recorded_is_refused_and_eager_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    say = ActorModel.say
+    net = model()
+    monkeypatch.setattr(ActorModel, "say", lambda self, x, *rest: say(self, x * float(x.sum().item()), *rest))
+    with pytest.raises(ConfigError, match=r'engine "graph" cannot run this network \(.*\); engine "eager" can\.'):
+        ask(moved(net, "graph"))
+    assert torch.isfinite(ask(moved(net, "eager")).waypoints).all()

@@ -85,10 +85,14 @@ def record(step: Step, static: Static) -> Step:
     with torch.cuda.stream(aside):
         for _ in range(WARM_UPS):
             step(*static.tensors)
-    torch.cuda.current_stream().wait_stream(aside)
+    current = torch.cuda.current_stream()
+    current.wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        said = step(*static.tensors)
+    try:
+        with torch.cuda.graph(graph):
+            said = step(*static.tensors)
+    finally:
+        torch.cuda.set_stream(current)  # a recording that fails leaves its own
 
     def replay(*given: Tensor) -> Answer:
         static.fill(given)

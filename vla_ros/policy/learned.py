@@ -83,8 +83,6 @@ class LearnedPolicy:
         found = find_device(device)
         find_engine(engine, precision, found)  # said before the checkpoint is read
         torch.set_num_threads(threads)
-        if found.type == "cuda":
-            torch.cuda.set_device(found)
         self._setup(*load_checkpoint(checkpoint, robot, joints), condition, found, engine, precision)
 
     @classmethod
@@ -105,6 +103,8 @@ class LearnedPolicy:
     def _setup(
         self, model: Model, info: CheckpointInfo, condition: bool, device: torch.device, engine: str, precision: str
     ) -> None:
+        if device.index is not None:
+            torch.cuda.set_device(device)  # streams and graphs are of the current one
         self._model, self.info, self._device = model.to(device).eval(), info, device
         self._engine = Engine(self._model, device, engine, precision)
         self._look = image_input(info.model.image_size, device)
