@@ -6,9 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from policy.small import JOINTS, STEPS, model, seen
+from policy.small import JOINTS, STEPS, model, seen, traced
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.plan import Plan
@@ -53,33 +52,17 @@ def apart(one: Act, two: Act) -> float:
 # ---- a pass has no branches ----------------------------------------------------------------------------------
 
 
-def traced(net: Model) -> tuple[Tensor | None, ...]:
-    """One pass with tensors that have shapes and no values, where what is made without saying where lies elsewhere.
-
-    A value that is looked at, a tensor that is no input and no weight, or one on another device is an error: what a
-    CUDA graph could not record.
-    """
-    mode, images, joints, words = FakeTensorMode(), *seen(1)
-    given, net = (*images, joints, words, net.noise(1, 3)), copy.deepcopy(net)
-    for part in net.modules():
-        for values in (part._parameters, part._buffers):
-            values.update({k: mode.from_tensor(v) for k, v in values.items() if v is not None})
-    fakes, engine = [mode.from_tensor(t) for t in given], Engine(net, CPU)
-    with mode, torch.device("meta"), torch.inference_mode():
-        return tuple(engine._run(*fakes))
-
-
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("head", STEPS)
 def test_a_pass_looks_at_no_value_and_stays_on_its_device(head: str, mixed: bool) -> None:
-    said = traced(model(head, mixed))
+    said = traced(model(head, mixed), *seen(1))
     assert said[0] is not None
     assert said[0].shape == (1, 12, 3)
     assert [said[2] is None, said[3] is None] == [not mixed, not mixed]
 
 
 def test_the_trunk_looks_at_no_value_either() -> None:
-    assert traced(trunk())[0].shape == (1, 12, 3)
+    assert traced(trunk(), *seen(1))[0].shape == (1, 12, 3)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +80,7 @@ def test_the_check_above_would_notice(bad, monkeypatch: pytest.MonkeyPatch) -> N
     say = ActorModel.say
     monkeypatch.setattr(ActorModel, "say", lambda self, prefix, *rest: say(self, bad(prefix), *rest))
     with pytest.raises((RuntimeError, NotImplementedError)):
-        traced(model())
+        traced(model(), *seen(1))
 
 
 @pytest.mark.parametrize("head", ["flow", "beast_flow"])
