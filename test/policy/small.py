@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from vla_ros.policy.actor import ActorModel
 from vla_ros.policy.build import Model
 from vla_ros.policy.engine import Engine
-from vla_ros.policy.model import Answer, ModelConfig
+from vla_ros.policy.model import Answer, ModelConfig, VlaModel
 from vla_ros.policy.spline import SplineConfig
 
 JOINTS = ("a", "gripper", "b")
@@ -49,6 +49,15 @@ def model(head: str = "regression", mixed: bool = False, seed: int = 0, **actor)
     made = ActorModel(config(head, MIXED[STEPS[head]] if mixed else (), **actor)).eval()
     made.set_statistics(*data())
     return made
+
+
+def trunk() -> VlaModel:
+    """The residual trunk, as small as it gets, with something to say."""
+    torch.manual_seed(0)
+    spline = SplineConfig(control_points=6, degree=3, waypoints=12, dt_s=0.05)
+    net = VlaModel(ModelConfig(JOINTS, ("front",), 32, 4, 4, trunk=16, blocks=1, spline=spline)).eval()
+    torch.nn.init.normal_(net.head.out.weight, std=0.2)
+    return net
 
 
 def seen(batch: int = 2, seed: int = 1) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
