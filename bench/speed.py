@@ -167,9 +167,7 @@ def mixture(rounds: int) -> list[tuple[str, bool]]:
 
 def tail(model: ActorModel, prefix: torch.Tensor) -> object:
     """All that a mixture does after the prefix: transformer, gate, fusion, consensus."""
-    said = model.head.say(model.pass_from(prefix), torch.zeros(1, model.code.steps, len(JOINTS)))
-    heads = model.code.waypoints(said.heads)[..., model.arm]
-    return model._agree(model.code.waypoints(said.fused), heads, model._waypoint_shares(said.weights))
+    return model.judge(model.say(prefix, torch.zeros(1, len(JOINTS)), torch.zeros(1, model.code.steps, len(JOINTS))))
 
 
 def parallel(rounds: int) -> list[tuple[str, bool]]:

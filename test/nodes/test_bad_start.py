@@ -20,6 +20,7 @@ CASES = {
     "unknown task": ("sim_node", "task:=pick_plaice", 'did you mean "pick_place"?'),
     "unknown policy": ("policy_node", "policy:=lerned", 'did you mean "learned"?'),
     "no checkpoint": ("policy_node", "checkpoint:=nowhere.safetensors", "nowhere.safetensors"),
+    "unknown engine": ("policy_node", "engine:=grahp", 'did you mean "graph"?'),
 }
 
 

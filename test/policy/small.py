@@ -1,10 +1,15 @@
 """A small action transformer with made-up data, for tests."""
 
+import copy
+
 import numpy as np
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from vla_ros.policy.actor import ActorModel
-from vla_ros.policy.model import ModelConfig
+from vla_ros.policy.build import Model
+from vla_ros.policy.engine import Engine
+from vla_ros.policy.model import Answer, ModelConfig, VlaModel
 from vla_ros.policy.spline import SplineConfig
 
 JOINTS = ("a", "gripper", "b")
@@ -46,6 +51,15 @@ def model(head: str = "regression", mixed: bool = False, seed: int = 0, **actor)
     return made
 
 
+def trunk() -> VlaModel:
+    """The residual trunk, as small as it gets, with something to say."""
+    torch.manual_seed(0)
+    spline = SplineConfig(control_points=6, degree=3, waypoints=12, dt_s=0.05)
+    net = VlaModel(ModelConfig(JOINTS, ("front",), 32, 4, 4, trunk=16, blocks=1, spline=spline)).eval()
+    torch.nn.init.normal_(net.head.out.weight, std=0.2)
+    return net
+
+
 def seen(batch: int = 2, seed: int = 1) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
     """Images, joints and words."""
     g = torch.Generator().manual_seed(seed)
@@ -54,3 +68,18 @@ def seen(batch: int = 2, seed: int = 1) -> tuple[list[torch.Tensor], torch.Tenso
         0.3 * torch.randn(batch, 3, generator=g),
         torch.randn(batch, 32, generator=g),
     )
+
+
+def traced(net: Model, images: list[torch.Tensor], joints: torch.Tensor, words: torch.Tensor) -> Answer:
+    """One pass with tensors that have shapes and no values, where what is made without saying where lies elsewhere.
+
+    A value that is looked at, a tensor that is no input and no weight, or one on another device is an error: what a
+    CUDA graph could not record.
+    """
+    mode, noise, net = FakeTensorMode(), net.noise(1, 3), copy.deepcopy(net)
+    for part in net.modules():
+        for values in (part._parameters, part._buffers):
+            values.update({k: mode.from_tensor(v) for k, v in values.items() if v is not None})
+    given, engine = [mode.from_tensor(t) for t in (*images, joints, words, noise)], Engine(net, torch.device("cpu"))
+    with mode, torch.device("meta"), torch.inference_mode():
+        return engine._run(*given)

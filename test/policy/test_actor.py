@@ -12,7 +12,7 @@ from vla_ros.policy.action_heads import euler
 from vla_ros.policy.actor import ActorModel
 from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.build import make_model
-from vla_ros.policy.model import ModelConfig, VlaModel
+from vla_ros.policy.model import Answer, ModelConfig, VlaModel
 from vla_ros.policy.spline import SplineConfig
 
 HEADS = tuple(STEPS)
@@ -209,7 +209,7 @@ def test_horizons_that_say_the_same_execute_everything_they_may(head: str) -> No
     assert chunk.apart is not None
     assert chunk.apart.shape == (2, 12)
     assert all(3 <= k <= 8 for k in chunk.execute)
-    same = net._agree(torch.zeros(1, 12, 3), torch.zeros(1, 3, 12, 2), torch.ones(1, 3, 12) / 3)
+    same = net.judge(Answer(torch.zeros(1, 12, 3), None, torch.zeros(1, 3, 12, 3), torch.ones(1, 3, 12) / 3))
     assert same.execute == [8]
 
 

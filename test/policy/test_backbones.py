@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from policy.small import JOINTS, config, data
+from policy.small import JOINTS, config, data, traced
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.policy.backbone_config import BackboneConfig
 from vla_ros.policy.build import make_model
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from vla_ros.policy.encoders import find_encoder
+from vla_ros.policy.engine import Engine
 from vla_ros.policy.instruction import Sentences
 from vla_ros.policy.model import ModelConfig
 
@@ -112,6 +113,14 @@ def test_its_tokens_become_the_prefix(name: str) -> None:
         chunk = net(*seen(name))
     assert chunk.shape == (2, 12, 3)
     assert torch.isfinite(chunk).all()
+
+
+@EVERY
+def test_a_pass_looks_at_no_value_and_bf16_moves_it_little(name: str) -> None:
+    net, given = model(name), seen(name, ("go",))
+    assert traced(net, *given).waypoints.shape == (1, 12, 3)
+    plain, half = (Engine(net, torch.device("cpu"), precision=p)(*given) for p in ("float32", "bf16"))
+    assert 0.0 < float((plain.waypoints - half.waypoints).abs().max()) <= 5e-3
 
 
 @EVERY

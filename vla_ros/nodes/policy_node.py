@@ -51,6 +51,8 @@ class PolicyParams(ObserveConfig):
         condition: Tell the policy of the plan in force, so that a late chunk agrees with it; see docs/policies.md.
         handover_s: From a chunk's being sent to its hand-over: transport and the planner's `lead_s` [s].
         device: What a learned policy runs on: "cpu", "cuda", "cuda:0" and so on.
+        engine: How it runs there: "auto", "eager", "compiled", "graph", "compiled_graph"; see docs/policies.md.
+        precision: Of what encodes images: "float32" or "bf16".
         threads: CPU threads of a learned policy.
         cpus: Processors this node's work may run on, as "1" or "0,2-3"; "" for all.
         log_dir: Folder for `policy.json`, written at the end; "" for none.
@@ -66,6 +68,8 @@ class PolicyParams(ObserveConfig):
     condition: bool = False
     handover_s: float = 0.05
     device: str = "cpu"
+    engine: str = "auto"
+    precision: str = "float32"
     threads: int = 1
     cpus: str = ""
     log_dir: str = ""
@@ -167,6 +171,8 @@ class PolicyNode(Loop):
                 threads=params.threads,
                 condition=params.condition,
                 device=params.device,
+                engine=params.engine,
+                precision=params.precision,
             )
         else:
             policy = make_policy(params.policy, joints=joints)

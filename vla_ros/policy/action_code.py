@@ -108,6 +108,11 @@ class ActionCode(nn.Module):
         """The inverse of `normalise`."""
         return values.float() * self.std + self.mean
 
+    def from_tokens(self, tokens: Tensor) -> Tensor:
+        """Tokens (..., S, J) to control points: the tokenizer's `restore` bit for bit, with no look at the values."""
+        lower, upper = self.lower.double(), self.upper.double()
+        return (lower + (upper - lower) * (tokens.double() / (self.config.bins - 1))).float()
+
     def waypoints(self, points: Tensor) -> Tensor:
         """Control points (..., S, J) to waypoints (..., K, J)."""
         return torch.einsum("ksj,...sj->...kj", self.basis, points.float())

@@ -207,5 +207,4 @@ class TokenAction(ActionHead):
         """See `ActionHead.say`: the most probable bin of every slot."""
         outputs, weights = run(self.ask(len(noise)))
         fused, heads = self.fuse(outputs, weights).argmax(dim=-1), outputs.argmax(dim=-1)
-        restore = self.code.tokenizer.restore
-        return Said(restore(fused.flatten(1)).float(), restore(heads.flatten(2)).float(), weights)
+        return Said(self.code.from_tokens(fused), self.code.from_tokens(heads), weights)

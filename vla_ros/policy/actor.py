@@ -10,8 +10,6 @@ Arm joints are predicted relative to the *measured* joints; grippers as they are
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -25,7 +23,7 @@ from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.attention import ActionTransformer
 from vla_ros.policy.consensus import agreed, disagreement
 from vla_ros.policy.mixture import Mixture, balance_loss, horizon_loss
-from vla_ros.policy.model import Act, ModelConfig
+from vla_ros.policy.model import Act, Answer, ModelConfig
 from vla_ros.policy.sight import look, make_sight
 
 Wanted = tuple[Tensor, Tensor]
@@ -156,21 +154,39 @@ class ActorModel(nn.Module):
         With `wanted`, (absolute waypoints (B, K, J) [rad], how firmly (B, K)), a head that starts from noise is guided
         to what is wanted of it, grippers excepted; gradients must not be forbidden by inference mode.
         """
+        noise = self.noise(len(joints), seed).to(joints.device)
+        return self.judge(self.say(self.features(images, joints, words), joints, noise, wanted))
+
+    def noise(self, batch: int, seed: int) -> Tensor:
+        """What `say` starts from, shape (B, S, J), on the CPU; the same seed, the same noise."""
         # A generator per sample, or a sample's noise would depend on the size of its batch.
-        draws = [torch.Generator().manual_seed(seed + b) for b in range(len(joints))]
-        noise = torch.stack([torch.randn(self.code.steps, joints.shape[1], generator=g) for g in draws])
-        noise = noise.to(joints.device)
+        draws = [torch.Generator().manual_seed(seed + b) for b in range(batch)]
+        return torch.stack([torch.randn(self.code.steps, len(self.config.joints), generator=g) for g in draws])
+
+    def say(self, prefix: Tensor, joints: Tensor, noise: Tensor, wanted: Wanted | None = None) -> Answer:
+        """The chunks of a prefix of `features`; nothing is drawn, and without `wanted` nothing branches on values."""
         origin = self.origin(joints)
         pull = None if wanted is None else self._pull(wanted[0] - origin, wanted[1])
-        said = self.head.say(self.pass_from(self.features(images, joints, words)), noise, pull)
+        said = self.head.say(self.pass_from(prefix), noise, pull)
         waypoints = self.code.waypoints(said.fused) + origin
         points = said.fused + origin if self.code.as_spline else None
         if self.mixture.count == 1:
-            fixed = self.settings.consensus.fixed or self.config.spline.waypoints
-            return Act(waypoints, [min(fixed, self.config.spline.waypoints)] * len(joints), points=points)
+            return Answer(waypoints, points)
         heads = self.code.waypoints(said.heads) + origin[:, None]
-        act = self._agree(waypoints, heads[..., self.arm], self._waypoint_shares(said.weights))
-        return replace(act, points=points)
+        return Answer(waypoints, points, heads, self._waypoint_shares(said.weights))
+
+    def judge(self, answer: Answer) -> Act:
+        """How much of it is worth executing: what the horizons agree on, by numpy."""
+        if answer.heads is None or answer.shares is None:
+            most = self.config.spline.waypoints
+            fixed = min(self.settings.consensus.fixed or most, most)
+            return Act(answer.waypoints, [fixed] * len(answer.waypoints), points=answer.points)
+        arm, voters = self.arm.cpu(), self._reach().sum(dim=0).cpu().numpy()
+        chunk, heads, shares = (t.detach().cpu() for t in (answer.waypoints, answer.heads, answer.shares))
+        arrays = [t.double().numpy() for t in (heads[..., arm], chunk[..., arm], shares)]
+        apart = [disagreement(h, f, w) for h, f, w in zip(*arrays, strict=True)]
+        execute = [agreed(d, voters, self.settings.consensus) for d in apart]
+        return Act(answer.waypoints, execute, np.stack(apart), answer.points)
 
     def _pull(self, targets: Tensor, mask: Tensor) -> Pull:
         firmly = mask[:, :, None] * self.arm
@@ -183,7 +199,7 @@ class ActorModel(nn.Module):
 
     def _waypoint_shares(self, weights: Tensor) -> Tensor:
         """Weights per step (B, N, S) as weights per waypoint (B, N, K), of the horizons that reach it."""
-        first = int(self.arm.nonzero()[0, 0])
+        first = next(k for k, name in enumerate(self.config.joints) if name not in self.settings.gripper)
         shares = torch.einsum("ks,bns->bnk", self.code.basis[:, :, first], weights)
         shares = shares * self._reach()
         return shares / shares.sum(dim=1, keepdim=True)
@@ -191,12 +207,6 @@ class ActorModel(nn.Module):
     def _reach(self) -> Tensor:
         """Which waypoints each horizon decides alone, shape (N, K)."""
         return self.code.reach[self.mixture.active.sum(dim=1) - 1]
-
-    def _agree(self, chunk: Tensor, heads: Tensor, shares: Tensor) -> Act:
-        voters = self._reach().sum(dim=0).cpu().numpy()
-        arrays = [t.detach().cpu().double().numpy() for t in (heads, chunk[..., self.arm], shares)]
-        apart = [disagreement(h, f, w) for h, f, w in zip(*arrays, strict=True)]
-        return Act(chunk, [agreed(d, voters, self.settings.consensus) for d in apart], np.stack(apart))
 
     def forward(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
         """Waypoints, shape (B, K, J) [rad], absolute; arguments as in `VlaModel.features`."""

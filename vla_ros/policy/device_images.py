@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import cv2
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from vla_ros.core.records import Image
-from vla_ros.policy.images import centre
+from vla_ros.policy.images import centre, shrink
+from vla_ros.policy.model import to_input
 
 
 @lru_cache(maxsize=16)
@@ -59,3 +60,10 @@ class DeviceImages:
                 raw = weights @ raw @ weights.T
             made.append((raw / 255.0 - 0.5)[None].contiguous(memory_format=torch.channels_last))
         return made
+
+
+def image_input(size: int, device: torch.device) -> Callable[[Sequence[Image]], list[Tensor]]:
+    """What makes (1, 3, S, S) in [-0.5, 0.5] of each RGB image: a GPU itself, a CPU by `shrink`, as in training."""
+    if device.type != "cpu":
+        return DeviceImages(size, device)
+    return lambda images: [to_input(torch.from_numpy(shrink(image, size))[None]) for image in images]

@@ -16,9 +16,10 @@ from vla_ros.policy.build import Model
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint
 from vla_ros.policy.committed import Committed, pin
 from vla_ros.policy.curve import curve_chunk, is_curve
-from vla_ros.policy.images import shrink
+from vla_ros.policy.device_images import image_input
+from vla_ros.policy.engine import Engine, find_engine
 from vla_ros.policy.instruction import Sentences
-from vla_ros.policy.model import Act, to_input
+from vla_ros.policy.model import Act
 from vla_ros.policy.policy import policy
 
 
@@ -60,6 +61,8 @@ class LearnedPolicy:
         threads: int = 1,
         condition: bool = False,
         device: str = "cpu",
+        engine: str = "auto",
+        precision: str = "float32",
     ) -> None:
         """Load `checkpoint`.
 
@@ -70,24 +73,41 @@ class LearnedPolicy:
             threads: CPU threads for the whole process; one is enough, and leaves the rest to control.
             condition: Make chunks agree with the plan in force where `infer` is told of it.
             device: "cpu", or "cuda" with or without a number.
+            engine: How it is run, see `engine.py`; "auto" is what suits the device.
+            precision: "float32", or "bf16" for what encodes images.
 
         Raises:
             ConfigError: The checkpoint does not fit, see `load_checkpoint`; it cannot be conditioned; or there is no
-                such device.
+                such device, engine or precision.
         """
         found = find_device(device)
+        find_engine(engine, precision, found)  # said before the checkpoint is read
         torch.set_num_threads(threads)
-        self._setup(*load_checkpoint(checkpoint, robot, joints), condition, found)
+        self._setup(*load_checkpoint(checkpoint, robot, joints), condition, found, engine, precision)
 
     @classmethod
-    def from_model(cls, model: Model, info: CheckpointInfo, condition: bool = False) -> LearnedPolicy:
-        """Wrap a model in memory, without touching the number of threads (for training)."""
+    def from_model(
+        cls,
+        model: Model,
+        info: CheckpointInfo,
+        condition: bool = False,
+        device: str = "cpu",
+        engine: str = "auto",
+        precision: str = "float32",
+    ) -> LearnedPolicy:
+        """Wrap a model in memory, which moves to `device`, without touching the number of threads (for training)."""
         self = cls.__new__(cls)
-        self._setup(model, info, condition, torch.device("cpu"))
+        self._setup(model, info, condition, find_device(device), engine, precision)
         return self
 
-    def _setup(self, model: Model, info: CheckpointInfo, condition: bool, device: torch.device) -> None:
+    def _setup(
+        self, model: Model, info: CheckpointInfo, condition: bool, device: torch.device, engine: str, precision: str
+    ) -> None:
+        if device.index is not None:
+            torch.cuda.set_device(device)  # streams and graphs are of the current one
         self._model, self.info, self._device = model.to(device).eval(), info, device
+        self._engine = Engine(self._model, device, engine, precision)
+        self._look = image_input(info.model.image_size, device)
         self._guides = isinstance(model, ActorModel) and model.head.noisy
         splines = is_curve(info.model.spline) and not (isinstance(model, ActorModel) and not model.code.as_spline)
         if condition and not (self._guides or splines):
@@ -118,19 +138,17 @@ class LearnedPolicy:
             )
         order = reorder(observation.joints, self.joints, "the observation")
         joints = torch.from_numpy(observation.positions[order].astype(np.float32))[None].to(self._device)
-        size = self.info.model.image_size
-        shrunk = [torch.from_numpy(shrink(observation.images[n], size))[None] for n in self.cameras]
-        images = [to_input(image.to(self._device)) for image in shrunk]
+        images = self._look([observation.images[name] for name in self.cameras])
         told = observation.instruction or self.info.instruction
         words = torch.from_numpy(self._sentences(told))[None].to(self._device)
         committed = committed if self._condition else None
         stamp = observation.stamp_ns
-        if committed is not None and isinstance(self._model, ActorModel) and self._guides:
-            with torch.no_grad():
-                act = self._model.act(images, joints, words, stamp, self._wanted(committed, stamp))
+        wanted = self._wanted(committed, stamp) if committed is not None and self._guides else None
+        if wanted is not None and isinstance(self._model, ActorModel):
+            with torch.no_grad():  # gradients inside: as it is, in float32, whatever the engine
+                act = self._model.act(images, joints, words, stamp, wanted)
         else:
-            with torch.inference_mode():
-                act = self._model.act(images, joints, words, seed=stamp)
+            act = self._engine(images, joints, words, seed=stamp)
         count = act.execute[0]
         self.doubt_rad = None if act.apart is None else float(act.apart[0, :count].mean())
         return self._chunk(stamp, act, None if self._guides else committed)
@@ -157,12 +175,17 @@ class LearnedPolicy:
         return curve_chunk(stamp_ns, self.joints, points, rows, spline, self._steps)
 
     def warm_up(self) -> None:
-        """Answer once to nothing, the way it will be asked: a network's first answer takes many times as long."""
-        size = self.info.model.image_size
-        images = {name: np.zeros((size, size, 3), dtype=np.uint8) for name in self.cameras}
+        """Answer to nothing, the ways it will be asked: a network's first answer takes many times as long.
+
+        Raises:
+            ConfigError: The engine cannot run this network.
+        """
+        images = {name: np.zeros((480, 640, 3), dtype=np.uint8) for name in self.cameras}
         still = np.zeros(len(self.joints))
-        hold = Plan.hold(self.joints, still, 0)
-        self.infer(Observation(0, images, self.joints, still), Committed(hold, NS // 5, NS // 2))
+        nothing = Observation(0, images, self.joints, still)
+        self.infer(nothing)
+        if self._condition:
+            self.infer(nothing, Committed(Plan.hold(self.joints, still, 0), NS // 5, NS // 2))
         self.reset()
 
     def reset(self) -> None:

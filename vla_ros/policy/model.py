@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -109,6 +109,22 @@ class Act:
     execute: list[int]
     apart: Array | None = None
     points: Tensor | None = None
+
+
+class Answer(NamedTuple):
+    """What a network says to B samples, in tensors that nobody has looked into: a pass up to here has no branches.
+
+    Attributes:
+        waypoints: Absolute targets, shape (B, K, J) [rad].
+        points: As in `Act`.
+        heads: What each horizon of a mixture says, shape (B, N, K, J) [rad]; None where there is none.
+        shares: Of the horizons at each waypoint, shape (B, N, K); None where there is no mixture.
+    """
+
+    waypoints: Tensor
+    points: Tensor | None = None
+    heads: Tensor | None = None
+    shares: Tensor | None = None
 
 
 class _Block(nn.Module):
@@ -244,9 +260,21 @@ class VlaModel(nn.Module):
 
     def act(self, images: list[Tensor], joints: Tensor, words: Tensor, seed: int = 0) -> Act:
         """A chunk per sample, all of it to be executed; `seed` is for networks that draw."""
-        points = self.controls(self.head(self.features(images, joints, words)), joints)
-        waypoints = torch.einsum("kn,bnj->bkj", self.basis, points)
-        return Act(waypoints, [self.config.spline.waypoints] * len(joints), points=points)
+        return self.judge(self.say(self.features(images, joints, words), joints, self.noise(len(joints), seed)))
+
+    def noise(self, batch: int, seed: int) -> Tensor:
+        """What `say` draws from: nothing, this network is of one mind."""
+        return torch.zeros(batch, 0)
+
+    def say(self, features: Tensor, joints: Tensor, noise: Tensor) -> Answer:
+        """The chunks of trunk features (B, trunk) and measured joints (B, J)."""
+        points = self.controls(self.head(features), joints)
+        return Answer(torch.einsum("kn,bnj->bkj", self.basis, points), points)
+
+    def judge(self, answer: Answer) -> Act:
+        """How much of it is worth executing: all of it."""
+        count = len(answer.waypoints)
+        return Act(answer.waypoints, [self.config.spline.waypoints] * count, points=answer.points)
 
 
 def to_input(images: Tensor) -> Tensor:
