@@ -22,7 +22,7 @@ SETTINGS = [
     "steps=4",
     "evaluate=0",
     "joint_weights={}",
-    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1}",
+    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1, language: hash}",
     "spline={control_points: 5, degree: 3, waypoints: 8, dt_s: 0.05}",
     "track={every: 2, held_out: 2, validate: 4}",
 ]

@@ -29,7 +29,7 @@ class NetworkConfig:
     """The part of `ModelConfig` that is a choice and not given by robot and data; see there.
 
     `language` "auto" is settled at once: `backbone` where the encoder reads sentences, else `minilm` where its weights
-    are installed, else `hash`.
+    are installed, else `hash`. What it came to is what checkpoint and unfinished run keep.
     """
 
     channels: int = 16
@@ -37,7 +37,7 @@ class NetworkConfig:
     trunk: int = 384
     blocks: int = 2
     words: int = 32
-    language: str = "hash"
+    language: str = "auto"
     encoder: str = "keypoint"
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     head: str = "regression"
