@@ -97,6 +97,7 @@ class TrackConfig:
         validate: Steps between validations; 0 for none.
         episodes: Closed-loop episodes in each validation; 0 for none.
         tensorboard: Write the curve for TensorBoard too.
+        wandb: Show curve and settings by wandb too, that is: send them where wandb is set up to.
         save_s: Time between states from which the run can go on [s]; 0 after every step.
     """
 
@@ -105,6 +106,7 @@ class TrackConfig:
     validate: int = 500
     episodes: int = 0
     tensorboard: bool = False
+    wandb: bool = False
     save_s: float = 60.0
 
     def __post_init__(self) -> None:
