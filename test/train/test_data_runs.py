@@ -102,6 +102,7 @@ def test_tensorboard_reads_the_curve(tmp_path: Path) -> None:
 def test_wandb_gets_the_curve_and_the_settings(tmp_path: Path, train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path))
     assert train(f"data={write(tmp_path / 'set')}", "track.wandb=true") == 0
     (kept,) = (tmp_path / "out" / "wandb").glob("offline-run-*/run-*.wandb")
     rows = read_curve(tmp_path / "out" / "curve.jsonl")
