@@ -42,6 +42,7 @@ EXTRAS = {
     "machines": ["accelerate>=1.6,<2"],
     "ray": ["ray>=2.9,<3"],
     "tensorboard": ["tensorboard>=2.14,<3"],
+    "wandb": ["wandb>=0.17,<1"],
     "aloha": ["gym-aloha>=0.1.3,<0.2"],  # a task that is not ours, for the learning table; wants mujoco<3.9
     "report": ["jinja2>=3.0,<4", "pillow>=9.1,<14"],
     "dev": [

@@ -12,9 +12,12 @@ import subprocess
 import sys
 import time
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
+
+from vla_ros.cli import _bootstrap
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,7 +51,7 @@ def make_wheel(folder: Path) -> Path:
 
 
 def write_setup(checkout: Path, *core: str, dev: tuple[str, ...] = ()) -> None:
-    extras: dict[str, list[str]] = {name: [] for name in ("ros", "sim", "train", "report", "bench", "lerobot")}
+    extras: dict[str, list[str]] = {name: [] for name in {*_bootstrap.BASE, *chain(*_bootstrap.EXTRA.values())}}
     extras["ros"] = ["no-such-package-of-ros"] if (checkout / "fake_ros").exists() else []
     (checkout / "setup.py").write_text(f"CORE = {list(core)!r}\nEXTRAS = { ({**extras, 'dev': list(dev)})!r}\n")
 
@@ -143,8 +146,10 @@ def test_a_command_with_more_needs_completes_the_environment(checkout: Path) -> 
     done = start(checkout, "bench")
     assert done.returncode == 7, done.stderr
     assert "completing .venv" in done.stderr
-    assert {"base", "extra", "gl"} == set(json.loads((checkout / ".venv" / "vla.json").read_text()))
-    assert start(checkout).stderr == ""
+    assert {"base", "bench", "gl"} == set(json.loads((checkout / ".venv" / "vla.json").read_text()))
+    (checkout / "vla_ros" / "cli" / "test.py").write_text(HELLO)
+    assert "completing .venv" in start(checkout, "test").stderr
+    assert [start(checkout, command).stderr for command in ("hello", "bench", "test")] == ["", "", ""]
 
 
 def test_a_sourced_ros_is_used_and_none_is_installed(checkout: Path) -> None:

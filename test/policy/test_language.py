@@ -109,15 +109,15 @@ def test_without_the_weights_one_sentence_says_what_would_do(nowhere: None) -> N
 
 
 def test_training_takes_the_best_that_is_here(nowhere: None) -> None:
-    assert NetworkConfig().language == "hash"
-    assert NetworkConfig(language="auto").language == "hash"
+    assert NetworkConfig().language == NetworkConfig(language="auto").language == "hash"
     assert NetworkConfig(language="auto", encoder="smolvlm").language == "backbone"
     assert NetworkConfig(language="minilm").language == "minilm"
 
 
 @NEEDED
 def test_training_takes_the_sentence_encoder_where_it_may() -> None:
-    assert NetworkConfig(language="auto").language == usual_language("keypoint") == "minilm"
+    assert NetworkConfig().language == usual_language("keypoint") == "minilm"
+    assert NetworkConfig(language="hash").language == "hash"
 
 
 def test_a_checkpoint_says_its_encoder_and_needs_it_only_for_new_sentences(tmp_path, nowhere: None) -> None:

@@ -32,7 +32,7 @@ SETTINGS = (
     "lr=1e-2",
     "bf16=off",
     "evaluate=0",
-    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1}",
+    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1, language: hash}",
     "demos={episodes: 4, rounds: 0}",
     "track={every: 1, held_out: 4, validate: 3, save_s: 0.0}",
 )

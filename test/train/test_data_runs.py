@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ SETTINGS = [
     "steps=4",
     "evaluate=0",
     "joint_weights={}",
-    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1}",
+    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1, language: hash}",
     "spline={control_points: 5, degree: 3, waypoints: 8, dt_s: 0.05}",
     "track={every: 2, held_out: 2, validate: 4}",
 ]
@@ -95,6 +96,26 @@ def test_tensorboard_reads_the_curve(tmp_path: Path) -> None:
     assert board.Scalars("success")[0].value == 1.0
     lines = (tmp_path / "curve.jsonl").read_text().splitlines()
     assert json.loads(lines[1]) == {"step": 4, "rate": 0.25, "success": 1.0}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason='needs wandb: pip install "vla_ros[wandb]"')
+def test_wandb_gets_the_curve_and_the_settings(tmp_path: Path, train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path))
+    assert train(f"data={write(tmp_path / 'set')}", "track.wandb=true") == 0
+    (kept,) = (tmp_path / "out" / "wandb").glob("offline-run-*/run-*.wandb")
+    rows = read_curve(tmp_path / "out" / "curve.jsonl")
+    values = [json.dumps(value) for row in rows for key, value in row.items() if key != "step"]
+    assert len(values) > 4
+    record = kept.read_bytes().decode(errors="replace")
+    assert all(text in record for text in ("network.language", '"hash"', "open_loop_rad", *values))
+
+
+def test_without_wandb_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match=r"track\.wandb needs wandb"):
+        Curve(tmp_path / "curve.jsonl", 0, tensorboard=False, wandb={})
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="TensorBoard is installed")

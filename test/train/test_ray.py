@@ -1,6 +1,8 @@
 """Tries as Ray tasks end as those of the local processes, number for number."""
 
+import importlib
 import importlib.util
+import ipaddress
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +17,26 @@ from vla_ros.data.rollout import RolloutConfig
 JOB = Job("pick_place", "so101", ("front",), RolloutConfig(image_size=16, limit_s=1.0, noise_rad=0.05))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "vla_ros[ray]"')
+HERE = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "vla_ros[ray]"')
+
+
+def listening() -> set[str]:
+    """The addresses at which processes started by this one wait for connections; Ray brings psutil."""
+    mine = importlib.import_module("psutil").Process().children(recursive=True)
+    return {c.laddr.ip for p in mine for c in p.net_connections("tcp") if c.status == "LISTEN"}
+
+
+@HERE
 def test_the_same_seeds_give_the_same_tries(tmp_path: Path) -> None:
     notes, states = [], []
     for name, ray in (("here", False), ("there", True)):
-        results = list(run(replace(JOB, folder=tmp_path / name), (4, 5), 2, ray))
+        tries = run(replace(JOB, folder=tmp_path / name), (4, 5), 2, ray)
+        results = [next(tries)]
+        if ray:
+            heard = listening()
+            assert heard
+            assert all(ipaddress.ip_address(ip.removeprefix("::ffff:")).is_loopback for ip in heard)
+        results += tries
         notes.append(sorted((r.notes["seed"], r.success, r.duration_s) for r in results))
         episodes = [read_episode(p)[1] for p in sorted((tmp_path / name).glob("*.npz"))]
         states.append([(e.joints.tobytes(), e.labels.tobytes(), e.images["front"].tobytes()) for e in episodes])

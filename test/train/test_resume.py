@@ -32,7 +32,7 @@ SETTINGS = (
     "warmup=2",
     "lr=1e-2",
     "bf16=off",
-    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1}",
+    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1, language: hash}",
     # Its training draws from torch's numbers; augmentation and noise draw from numpy's.
     "actor={head: flow, width: 16, layers: 1, attention: 2, gripper: [b], horizons: [8, 32]}",
     "demos={episodes: 4, rounds: 1, round_episodes: 2}",

@@ -20,7 +20,7 @@ SETTINGS = [
     "batch=4",
     "steps=5",
     "evaluate=0",
-    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1}",
+    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1, language: hash}",
     "demos={episodes: 2, rounds: 0}",
 ]
 

@@ -25,7 +25,10 @@ from vla_ros.cli._system import clean_environment, drawing, runs, say, system_pa
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ("ros", "sim", "train", "report")
-EXTRA = {"test": ("dev", "bench", "lerobot"), "bench": ("dev", "bench", "lerobot")}
+EXTRA = {
+    "test": ("dev", "bench", "lerobot", "video", "machines", "tensorboard", "backbones", "language"),
+    "bench": ("dev", "bench", "lerobot"),
+}
 TORCH_WITHOUT_GPU = "torch==2.13.0"  # known to come as a CPU build; any other may bring gigabytes of CUDA
 
 
@@ -61,7 +64,7 @@ def digest(rows: list[str]) -> str:
 
 
 def read_record(env: Path) -> dict[str, str]:
-    """What was installed whole: the digest of each group, and the way to draw; empty if nothing was."""
+    """What was installed whole: digests of the base and by command, and the way to draw; empty if nothing was."""
     try:
         data = json.loads((env / "vla.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -137,7 +140,7 @@ def ready(command: str, env: Path, ros: str) -> dict[str, str]:
     """Make the environment hold what `command` needs, and return its record; `SetupError` if it cannot."""
     extra = EXTRA.get(command, ())
     rows = requirements((*BASE, *extra), ros)
-    wanted = {"base": digest(requirements(BASE, ros)), **({"extra": digest(rows)} if extra else {})}
+    wanted = {"base": digest(requirements(BASE, ros)), **({command: digest(rows)} if extra else {})}
     record = read_record(env)
     if record.get("gl", "none") != "none" and wanted.items() <= record.items():
         return record

@@ -33,8 +33,13 @@ def run_with_ray(job: Job, seeds: Sequence[int], processes: int) -> Iterator[Res
     """As `record.run`; a Ray that was not running before is ended afterwards.
 
     Raises:
-        ConfigError: Ray is not installed.
+        ConfigError: Ray is not installed, or the cluster in RAY_ADDRESS does not let us in.
     """
+    abroad = bool(os.environ.get("RAY_ADDRESS"))
+    if not abroad:
+        # Read when Ray is imported: its servers then listen on the loopback interface, not on all of them.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
         from ray.util import ActorPool
@@ -43,10 +48,15 @@ def run_with_ray(job: Job, seeds: Sequence[int], processes: int) -> Iterator[Res
     count = min(processes, len(seeds))
     own = not ray.is_initialized()
     if own:
-        # RAY_ADDRESS names a cluster; here one is made, with as many places as processes are asked for.
-        here: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": count, "include_dashboard": False}
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray.init(log_to_driver=False, **here)
+        # Here one is made, with as many places as processes are asked for.
+        here: dict[str, Any] = {} if abroad else {"address": "local", "num_cpus": count, "include_dashboard": False}
+        try:
+            ray.init(log_to_driver=False, logging_level="error", **here)
+        except ConnectionError:
+            raise ConfigError(
+                f"no Ray cluster lets us in at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}; one that asks for a token "
+                "needs RAY_AUTH_MODE=token here, and the token in ~/.ray/auth_token."
+            ) from None
     variables = {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "osmesa"), **_ONE_THREAD}
     make = ray.remote(num_cpus=1, runtime_env={"env_vars": variables})(_Worker)
     workers = [make.remote(job) for _ in range(count)]

@@ -29,7 +29,7 @@ class NetworkConfig:
     """The part of `ModelConfig` that is a choice and not given by robot and data; see there.
 
     `language` "auto" is settled at once: `backbone` where the encoder reads sentences, else `minilm` where its weights
-    are installed, else `hash`.
+    are installed, else `hash`. What it came to is what checkpoint and unfinished run keep.
     """
 
     channels: int = 16
@@ -37,7 +37,7 @@ class NetworkConfig:
     trunk: int = 384
     blocks: int = 2
     words: int = 32
-    language: str = "hash"
+    language: str = "auto"
     encoder: str = "keypoint"
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     head: str = "regression"
@@ -97,6 +97,7 @@ class TrackConfig:
         validate: Steps between validations; 0 for none.
         episodes: Closed-loop episodes in each validation; 0 for none.
         tensorboard: Write the curve for TensorBoard too.
+        wandb: Show curve and settings by wandb too, that is: send them where wandb is set up to.
         save_s: Time between states from which the run can go on [s]; 0 after every step.
     """
 
@@ -105,6 +106,7 @@ class TrackConfig:
     validate: int = 500
     episodes: int = 0
     tensorboard: bool = False
+    wandb: bool = False
     save_s: float = 60.0
 
     def __post_init__(self) -> None:

@@ -201,7 +201,8 @@ class Trainer:
         # The first round needs a policy that can already reach; the last, time to be learned from.
         due = [0.30 + 0.45 * k / max(1, rounds - 1) for k in range(rounds)]
         if first:
-            self._curve = Curve(self.order.curve, learner.step_count, track.tensorboard)
+            told = self._settings if track.wandb else None
+            self._curve = Curve(self.order.curve, learner.step_count, track.tensorboard, told)
         held = BatchMaker(self._data.held, self.config, 0) if len(self._data.held) else None
         self._started, saved = time.monotonic() - self._learned_s, time.monotonic()
         done, steps = learner.step_count, self.config.steps

@@ -24,7 +24,7 @@ from vla_ros.train.config import TrainConfig
 
 FORMAT = 1
 KEY = "vla_ros_training"
-_FREE = ("evaluate", "demos.processes", "track.save_s", "track.tensorboard")
+_FREE = ("evaluate", "demos.processes", "track.save_s", "track.tensorboard", "track.wandb")
 """Settings that may differ when a run goes on, for they do not decide what is learned."""
 
 
