@@ -157,7 +157,8 @@ def keep(name: str, path: Path, way: str, places: Places) -> int:
         raise ConfigError(f"{cell[0].path} is not trained and evaluated yet.")
     model, info = load_checkpoint(places.cell(cell[0]) / f"policy_{way}.safetensors")
     reached = {way: f"{row['successes']}/{row['episodes']}" for way, row in made["rows"].items()}
-    save_checkpoint(path, model, replace(info, notes={**info.notes, "success": reached, "version": made["version"]}))
+    notes = {**info.notes, **made["data"], "success": reached, "version": made["version"]}
+    save_checkpoint(path, model, replace(info, notes=notes))
     print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB): {cell[0].path}, success {reached}")
     return 0
 

@@ -19,7 +19,7 @@ def test_there_is_one() -> None:
 def test_it_is_small_and_says_how_it_was_made(file) -> None:
     assert file.stat().st_size < 10e6
     model, info = load_checkpoint(file)
-    assert info.command.startswith("python -m vla_ros.train")
+    assert info.command.startswith(("python -m vla_ros.train", "./vla bench learning"))
     assert info.notes["frames"] > 0
     assert sum(p.numel() for p in model.parameters()) < 2.5e6
 

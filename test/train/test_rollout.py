@@ -8,6 +8,8 @@ from vla_ros.core.records import NS, Chunk
 from vla_ros.data.rollout import AUXILIARY, Disturbance, LinearExecutor, RolloutConfig, expert_driver
 from vla_ros.data.tally import chunk_jerk
 from vla_ros.data.through_planner import PlannerExecutor
+from vla_ros.policy.curve import curve_chunk
+from vla_ros.policy.spline import SplineConfig
 from vla_ros.sim.scene import JOINTS
 from vla_ros.train.evaluate import make_executor, report, summarise
 
@@ -100,6 +102,23 @@ def test_steps_per_inference_are_those_driven_before_a_chunk_is_used_up(stage, w
     assert result.steps == 20
     assert result.inferences == -(-20 // each)
     assert summarise([result, result]).steps_per_inference == pytest.approx(20 / result.inferences)
+
+
+def test_a_curve_counts_like_the_waypoints_it_says(stage) -> None:
+    spline, still = SplineConfig(control_points=10, degree=4, waypoints=32, dt_s=0.05), (False,) * 6
+    control = np.sin(np.arange(10.0))[:, None] * 0.2 * np.ones(6)
+
+    def curve(observation, _path):
+        rows = np.tile(observation.positions, (8, 1))
+        return curve_chunk(observation.stamp_ns, observation.joints, control, rows, spline, still)
+
+    def waypoints(observation, path):
+        return curve(observation, path).as_waypoints(0.05)
+
+    config = RolloutConfig(limit_s=1.0, lead_steps=3)
+    one, two = (stage.run(3, driver, config, keep=False) for driver in (curve, waypoints))
+    assert one.inferences == two.inferences == 4
+    assert one.chunk_jerk == pytest.approx(two.chunk_jerk)
 
 
 def test_a_rough_chunk_leaves_the_planner_within_the_limits(stage) -> None:

@@ -268,8 +268,10 @@ class Stage:
                     due = step + int(rng.integers(config.least_delay_steps, config.delay_steps + 1))
                     given = driver(observation, path)
                     waiting.append((due, given))
-                    tally.asked(given)
-                    due_ask = config.next_ask(step, len(given.positions), replan)
+                    # A curve counts by its time: it has as many points as it needs, not one per control step.
+                    rows = given.as_waypoints(config.dt_s)
+                    tally.asked(rows)
+                    due_ask = config.next_ask(step, len(rows.positions), replan)
             now = round(world.time_s * NS)
             for _, chunk in (w for w in waiting if w[0] <= step):
                 if chunk.stamp_ns > newest_ns:
