@@ -184,8 +184,8 @@ def play_so101(config: TrainConfig, order: Order) -> Iterator[Result]:
 
 def pick_place() -> Block:
     """The task of the shipped policy."""
-    shipped = config_dir() / "checkpoints" / "so101_pick_place.safetensors"
-    sources = (Source("expert", 0, 120, 0.05), Source("driven", 100_000, 80, 0.04, shipped))
+    trunk = config_dir() / "checkpoints" / "so101_pick_place.safetensors"
+    sources = (Source("expert", 0, 120, 0.05), Source("driven", 100_000, 80, 0.04, trunk))
     config = load_config(config_dir() / "train" / "learning.yaml")
     config = replace(config, demos=replace(config.demos, noise_s=0.3))
     heads = ("regression", "beast", "flow", "beast_tokens", "bins")

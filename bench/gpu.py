@@ -34,12 +34,12 @@ from vla_ros.policy.engine import Engine
 from vla_ros.policy.model import Act
 
 NETWORKS: dict[str, Callable[[], Model]] = {
-    "shipped": lambda: load_checkpoint(config_dir() / "checkpoints" / "so101_pick_place.safetensors")[0],
+    "trunk": lambda: load_checkpoint(config_dir() / "checkpoints" / "so101_pick_place.safetensors")[0],
     "mixture": lambda: actor(SMALL, horizons=(8, 16, 24, 32)),
     "flow": lambda: actor(SMALL, head="flow"),
     "large": lambda: actor(LARGE),
 }
-"""The shipped checkpoint, and action transformers with random weights: four horizons, ten Euler steps, ACT's size."""
+"""A trained residual trunk, and action transformers with random weights: four horizons, ten Euler steps, ACT's size."""
 CPU = torch.device("cpu")
 ON_CPU = (("eager", "float32"), ("eager", "bf16"), ("compiled", "float32"))
 ON_GPU = tuple((e, p) for e in ("eager", "compiled", "graph", "compiled_graph") for p in ("float32", "bf16"))

@@ -30,7 +30,7 @@ ARGUMENTS = {
     "task": ("pick_place", "The scene and task of the simulation.", None),
     "policy": ("learned", "The policy: learned, expert (simulation only), hold, or a registered one.", None),
     "checkpoint": (
-        "so101_pick_place.safetensors",
+        "so101_pick_place_beast_moh.safetensors",
         "The checkpoint of a learned policy: a name in config/checkpoints, or a path.",
         None,
     ),

@@ -19,7 +19,7 @@ from vla_ros.nodes import topics
 from vla_ros.nodes.witness import Listener
 
 pytestmark = pytest.mark.graph
-LEARNED = config_dir() / "checkpoints" / "so101_pick_place.safetensors"
+LEARNED = config_dir() / "checkpoints" / "so101_pick_place_beast_moh.safetensors"
 STABLE = (
     *("episodes", "successes", "success_rate", "command_rate_hz", "period_error_us", "baseline_period_error_us"),
     *("limit_violations", "handover_jump", "plans", "capture_to_command_ms", "real_time_factor", "policy", "seed"),

@@ -60,7 +60,7 @@ class PolicyParams(ObserveConfig):
 
     robot: str = "so101"
     policy: str = "learned"
-    checkpoint: str = "so101_pick_place.safetensors"
+    checkpoint: str = "so101_pick_place_beast_moh.safetensors"
     rate_hz: float = 10.0
     delay_low_ms: float = 0.0
     delay_high_ms: float = 0.0

@@ -1,6 +1,6 @@
 """Closed-loop success of a checkpoint on scenes it has never seen.
 
-    python -m vla_ros.train.evaluate --checkpoint config/checkpoints/so101_pick_place.safetensors
+    python -m vla_ros.train.evaluate --checkpoint config/checkpoints/so101_pick_place_beast_moh.safetensors
 
 Scenes of training have seeds below 1,000,000; evaluation starts there.
 """
