@@ -30,7 +30,8 @@ class ConsensusConfig:
     """What may be tuned.
 
     Attributes:
-        ratio: r: threshold over the mean distance of the first `least` waypoints; the paper sweeps 1.0 to 1.4.
+        ratio: r: threshold over the mean distance of the first `least` waypoints. The paper sweeps 1.0 to 1.4; how much
+            that executes depends on how quickly a policy's horizons part, see docs/learning.md for ours.
         least: n: waypoints executed whatever the horizons say; n dt must outlast one inference.
         voters: m: a waypoint that fewer horizons reach is not executed. Few voters look more in agreement than
             many: independent ones lie at sqrt(1 - 1/m) of their distance from an endless number of them.
