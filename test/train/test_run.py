@@ -9,8 +9,10 @@ import torch
 from vla_ros.core.errors import ConfigError
 from vla_ros.data.demos import DemoInfo, DemoWriter, Episode
 from vla_ros.policy.checkpoint import load_checkpoint
+from vla_ros.sim.scene import JOINTS
 from vla_ros.train import __main__ as command
 from vla_ros.train.config import load_config
+from vla_ros.train.curve import read_curve
 from vla_ros.train.learner import Learner
 from vla_ros.train.run import Run, Trainer
 
@@ -25,17 +27,21 @@ SETTINGS = [
 ]
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
+def demonstrations(folder: Path, names: tuple[str, ...]) -> Path:
     """A folder in which the demonstrations are there already, so nothing is simulated."""
-    info = DemoInfo("pick_place", "so101", ("a", "b"), ("front",), ("x",), 32, 0.05, 32)
-    writer, rng = DemoWriter(tmp_path / "demos", info, "expert"), np.random.default_rng(0)
+    info = DemoInfo("pick_place", "so101", names, ("front",), ("x",), 32, 0.05, 32)
+    writer, rng = DemoWriter(folder / "demos", info, "expert"), np.random.default_rng(0)
     for number in range(2):
         images = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
-        joints, labels = rng.normal(size=(6, 2)), rng.normal(size=(6, 32, 2))
+        joints, labels = rng.normal(size=(6, len(names))), rng.normal(size=(6, 32, len(names)))
         truth = np.zeros((6, 1))
         writer.write(Episode({"front": images}, *(x.astype(np.float32) for x in (joints, labels, truth)), "do"), number)
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return demonstrations(tmp_path, ("a", "b"))
 
 
 def trainer(out: Path, minutes: float = 1.0, *more: str) -> Trainer:
@@ -78,6 +84,12 @@ def test_an_interrupt_keeps_what_was_learned(out: Path, monkeypatch, capsys) -> 
     assert command.main(["--config", str(config), "--out", str(out)]) == 130
     assert "kept what was learned" in capsys.readouterr().out
     assert load_checkpoint(out / "policy.safetensors")[1].notes["steps"] == 3
+
+
+def test_a_validation_drives_the_policy_of_then_in_the_simulator(tmp_path: Path) -> None:
+    trainer(demonstrations(tmp_path, JOINTS), 1.0, "track={validate: 5, episodes: 1}", "demos.processes=1").run()
+    (row,) = [r for r in read_curve(tmp_path / "curve.jsonl") if "success" in r]
+    assert (row["step"], row["success"], row["tries"]) == (5, 0.0, 1)
 
 
 def test_no_time_is_said_and_leaves_nothing(out: Path) -> None:
