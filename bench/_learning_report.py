@@ -124,7 +124,7 @@ def plot(folder: Path, file: Path) -> None:
     made = records(folder)
     heads = list(dict.fromkeys(r["head"] for r in made))
     figure, axes = plt.subplots(
-        2, len(heads), figsize=(2.6 * len(heads) + 0.6, 4.8), layout="constrained", squeeze=False
+        2, len(heads), figsize=(2.6 * len(heads) + 0.6, 4.8), layout="constrained", squeeze=False, sharex=True
     )
     for r in made:
         k = heads.index(r["head"])
