@@ -32,7 +32,7 @@ what runs, each a process of its own on real ROS 2 topics:
 
 examples:
   ./vla demo                                  ten episodes, report in runs/demo
-  ./vla demo --episodes 40 --seed 1000000     the figure in the README
+  ./vla demo --episodes 100 --seed 6000000    the figure in the README
   ./vla demo --policy expert                  a scripted expert that sees the truth: proves the stack
   ./vla demo --delay-ms 0:500                 every inference delayed by 0 to 500 ms, drawn anew each time
   ./vla demo --view                           watch it in MuJoCo's own window
