@@ -21,9 +21,9 @@ CHECK_SEED = 800_000
 """Scenes of the closed-loop checks during training: neither trained on nor evaluated on."""
 LEAD_STEPS = 3
 """A chunk is asked for so many control steps before the last is used up: the greatest delay is 2."""
-WAYS = {"fixed": 0.0, "consensus": 0.0, "consensus_2": 2.0, "consensus_4": 4.0}
-"""Ways to execute, and the consensus' ratio r, 0 for the configuration's. The paper sweeps r from 1.0 to 1.4; horizons
-whose distance grows faster along the chunk need more, or the least number is executed nearly always."""
+WAYS = {"fixed": None, "consensus": None, "consensus_2": 2.0, "consensus_4": 4.0}
+"""Ways to execute, and the consensus' ratio r, None for the configuration's. The paper sweeps r from 1.0 to 1.4;
+horizons whose distance grows faster along the chunk need more, or the least number is executed nearly always."""
 SPLINES = ("beast", "beast_flow", "beast_tokens")
 
 

@@ -6,6 +6,7 @@ import pytest
 from vla_ros.config import load_robot
 from vla_ros.core import Chunk, Plan
 from vla_ros.core.judge import judge
+from vla_ros.core.records import NS
 from vla_ros.nodes import convert, topics
 from vla_ros.nodes.witness import JOINTS, Listener
 from vla_ros.processes import Processes
@@ -182,6 +183,7 @@ def test_ending_the_supervisor_in_mid_motion_brings_the_arm_to_rest_first(stack:
     assert processes.stop("supervisor_node") == 0
     stack.wait(0.5)
     assert "stopped" in stack.modes
-    # The approach to a rest is slow: what must not move is its end, not the last tenth of a second before it.
-    assert np.abs(np.diff(stack.positions()[-3:], axis=0)).max() < 1e-6
+    # The approach to a rest is slow: what must be still is its end. At 150 rad/s^3 even a last step that came 15 ms
+    # late is below this speed [rad/s]; a stop that is cut off 40 ms early is at 0.12.
+    assert np.abs(np.diff(stack.positions()[-2:], axis=0)).max() / (np.diff(stack.stamps()[-2:])[0] / NS) < 0.02
     assert_within_limits(stack)
