@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from vla_ros.config import config_dir
 from vla_ros.core.records import NS, Array, Chunk
+from vla_ros.data.executors import CURVE_STEP_S, LinearExecutor
 from vla_ros.data.record import Job, run
-from vla_ros.data.rollout import CURVE_STEP_S, LinearExecutor, RolloutConfig
+from vla_ros.data.rollout import RolloutConfig
 from vla_ros.train.evaluate import make_executor, wilson
 
 DELAYS_MS = (0, 100, 200, 400)

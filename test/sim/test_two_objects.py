@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from vla_ros.data.executors import PlannerExecutor
 from vla_ros.data.rollout import RolloutConfig, Stage, expert_driver
-from vla_ros.data.through_planner import PlannerExecutor
 from vla_ros.nodes.truth import truth_from_json, truth_to_json
 from vla_ros.policy.instruction import embed
 from vla_ros.sim.env import PickPlaceEnv

@@ -3,15 +3,23 @@
 import numpy as np
 import pytest
 
-from vla_ros.config import load_robot
+from vla_ros.config import config_dir, load_robot
+from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import NS, Chunk
-from vla_ros.data.rollout import AUXILIARY, Disturbance, LinearExecutor, RolloutConfig, expert_driver
+from vla_ros.data.executors import LinearExecutor, PlannerExecutor
+from vla_ros.data.rollout import (
+    AUXILIARY,
+    Disturbance,
+    RolloutConfig,
+    expert_driver,
+    policy_driver,
+)
 from vla_ros.data.tally import chunk_jerk
-from vla_ros.data.through_planner import PlannerExecutor
 from vla_ros.policy.curve import curve_chunk
+from vla_ros.policy.policy import make_policy
 from vla_ros.policy.spline import SplineConfig
 from vla_ros.sim.scene import JOINTS
-from vla_ros.train.evaluate import make_executor, report, summarise
+from vla_ros.train.evaluate import evaluate, make_executor, report, summarise
 
 MS = NS // 1000
 
@@ -93,8 +101,8 @@ def test_a_try_is_kept_frame_by_frame_and_repeats(stage) -> None:
 
 @pytest.mark.parametrize(("waypoints", "use", "each"), [(32, 8, 5), (8, 0, 5), (12, 0, 9), (3, 0, 1)])
 def test_steps_per_inference_are_those_driven_before_a_chunk_is_used_up(stage, waypoints, use, each) -> None:
-    def short(observation, path):
-        whole = expert_driver(0.05)(observation, path)
+    def short(observation, path, committed):
+        whole = expert_driver(0.05)(observation, path, committed)
         return Chunk(whole.stamp_ns, whole.joints, whole.offsets_s[:waypoints], whole.positions[:waypoints])
 
     config = RolloutConfig(limit_s=1.0, lead_steps=3, use_steps=use)
@@ -108,12 +116,12 @@ def test_a_curve_counts_like_the_waypoints_it_says(stage) -> None:
     spline, still = SplineConfig(control_points=10, degree=4, waypoints=32, dt_s=0.05), (False,) * 6
     control = np.sin(np.arange(10.0))[:, None] * 0.2 * np.ones(6)
 
-    def curve(observation, _path):
+    def curve(observation, _path, _committed):
         rows = np.tile(observation.positions, (8, 1))
         return curve_chunk(observation.stamp_ns, observation.joints, control, rows, spline, still)
 
-    def waypoints(observation, path):
-        return curve(observation, path).as_waypoints(0.05)
+    def waypoints(observation, path, committed):
+        return curve(observation, path, committed).as_waypoints(0.05)
 
     config = RolloutConfig(limit_s=1.0, lead_steps=3)
     one, two = (stage.run(3, driver, config, keep=False) for driver in (curve, waypoints))
@@ -124,7 +132,7 @@ def test_a_curve_counts_like_the_waypoints_it_says(stage) -> None:
 def test_a_rough_chunk_leaves_the_planner_within_the_limits(stage) -> None:
     limits = load_robot("so101").limits
 
-    def rough(observation, path):
+    def rough(observation, path, committed):
         jumps = np.where(np.arange(32) % 2, 0.03, -0.03)[:, None] + observation.positions
         return Chunk.from_rate(observation.stamp_ns, observation.joints, jumps, 0.05)
 
@@ -145,3 +153,34 @@ def test_jerk_of_a_chunk_is_that_of_its_cubic() -> None:
     chunk = Chunk(0, ("a", "b"), times, np.stack([2.0 * times**3 - times, times**2], axis=1))
     np.testing.assert_allclose(chunk_jerk(chunk), [12.0, 0.0], atol=1e-9)
     assert not chunk_jerk(Chunk(0, ("a",), times[:3], np.ones((3, 1)))).any()
+
+
+def test_what_is_committed_is_the_newest_plan_until_it_comes_to_rest() -> None:
+    execute = PlannerExecutor(np.zeros(6))
+    standing = execute.committed(0)
+    assert standing.free_ns == standing.handover_ns  # nothing to agree with but where the arm is
+    execute.take(ramp(0), 80 * MS)
+    told = execute.committed(300 * MS)
+    assert 300 * MS < told.handover_ns <= told.free_ns < told.plan.end_ns
+    # The same as will be commanded, a joint at a time.
+    ahead = told.plan.at(told.handover_ns).position
+    commands = dict(zip(JOINTS, execute.at(told.handover_ns), strict=True))
+    assert dict(zip(told.plan.joints, ahead, strict=True)) == pytest.approx(commands)
+    assert execute.committed(told.plan.end_ns) is None
+
+
+def test_a_policy_that_is_told_stays_closer_to_what_is_executed(stage) -> None:
+    file = config_dir() / "checkpoints" / "so101_pick_place_beast_moh.safetensors"
+    config = RolloutConfig(limit_s=2.5, delay_steps=4, least_delay_steps=4, lead_steps=4, use_steps=9)
+    apart = []
+    for told in (False, True):
+        driver = policy_driver(make_policy("learned", checkpoint=file, condition=told))
+        result = stage.run(5, driver, config, executor=PlannerExecutor, keep=False)
+        assert result.inferences == 11  # one each 5 control steps
+        apart.append(max(v for joint, v in result.apart.items() if joint != "gripper"))
+    assert 0.0 < apart[1] < 0.5 * apart[0]
+
+
+def test_only_a_checkpoint_through_the_planner_can_be_told() -> None:
+    with pytest.raises(ConfigError, match="--through planner"):
+        evaluate(None, 1, condition=True)

@@ -28,6 +28,7 @@ class Job:
         folder: Where episodes go; None to keep none.
         prefix: Start of their file names.
         executor: Factory of what turns chunks into commands; None for linear.
+        condition: Tell the policy what is committed; takes one that can be told, and the planner.
         stage: What plays the tries, made with the task's name and the cameras'; another world has another one.
     """
 
@@ -39,6 +40,7 @@ class Job:
     folder: Path | None = None
     prefix: str = "expert"
     executor: Any = None
+    condition: bool = False
     stage: type[Stage] = Stage
 
     def info(self, joints: tuple[str, ...]) -> DemoInfo:
@@ -60,7 +62,8 @@ def begin(job: Job) -> None:
     if job.checkpoint is not None:
         from vla_ros.policy.policy import make_policy
 
-        driver = policy_driver(make_policy("learned", checkpoint=job.checkpoint, robot=job.robot, threads=1))
+        made = make_policy("learned", checkpoint=job.checkpoint, robot=job.robot, threads=1, condition=job.condition)
+        driver = policy_driver(made)
     writer = DemoWriter(job.folder, job.info(stage.world.joints), job.prefix) if job.folder else None
     _state.update(job=job, stage=stage, driver=driver, writer=writer)
 

@@ -16,9 +16,11 @@ import numpy as np
 
 from vla_ros.core.records import NS, Array, Chunk, Image, Observation
 from vla_ros.data.demos import Episode
+from vla_ros.data.executors import Executor, LinearExecutor
 from vla_ros.data.tally import PERIOD_S, Tally
+from vla_ros.policy.committed import Committed
 from vla_ros.policy.images import shrink
-from vla_ros.policy.policy import Policy
+from vla_ros.policy.policy import Policy, takes_committed
 from vla_ros.sim.camera import Cameras
 from vla_ros.sim.expert import Expert
 from vla_ros.sim.script import Phase
@@ -125,50 +127,26 @@ class Disturbance:
         return self._second
 
 
-CURVE_STEP_S = 0.05
-"""A chunk that is a curve becomes waypoints so far apart [s], for those who know no curves."""
-
-
-class LinearExecutor:
-    """Newest chunk wins, aligned by time; linear between waypoints; the last one is held."""
-
-    def __init__(self, start: Array) -> None:
-        """Hold `start`, shape (J,) [rad]."""
-        self._times, self._rows = np.zeros(1), start[None]
-
-    def take(self, chunk: Chunk, now_ns: int) -> None:
-        """Put a chunk in force; from the command of now to its first waypoint that lies ahead is one more line."""
-        chunk = chunk.as_waypoints(CURVE_STEP_S)
-        times = chunk.stamp_ns / NS + chunk.offsets_s
-        ahead = times > now_ns / NS + 1e-9
-        if ahead.any():
-            here = self.at(now_ns)
-            self._times = np.concatenate([[now_ns / NS], times[ahead]])
-            self._rows = np.concatenate([here[None], chunk.positions[ahead]])
-
-    def at(self, t_ns: int) -> Array:
-        """Command for time `t_ns`, shape (J,) [rad]."""
-        return np.array([np.interp(t_ns / NS, self._times, column) for column in self._rows.T])
-
-
-Driver = Callable[[Observation, Callable[[], Array]], Chunk]
-"""(observation, what gives the expert's path (K, J) from there) -> the chunk to execute."""
+Driver = Callable[[Observation, Callable[[], Array], Committed | None], Chunk]
+"""(observation, what gives the expert's path (K, J) from there, what is committed) -> the chunk to execute."""
 
 
 def expert_driver(dt_s: float) -> Driver:
     """Drive with the expert's own path."""
 
-    def drive(observation: Observation, path: Callable[[], Array]) -> Chunk:
+    def drive(observation: Observation, path: Callable[[], Array], committed: Committed | None) -> Chunk:
         return Chunk.from_rate(observation.stamp_ns, observation.joints, path(), dt_s)
 
     return drive
 
 
 def policy_driver(policy: Policy) -> Driver:
-    """Drive with a policy, which sees the observation only."""
+    """Drive with a policy, which sees the observation, and what is committed if it can be told."""
+    tell = takes_committed(policy)
 
-    def drive(observation: Observation, path: Callable[[], Array]) -> Chunk:
-        return policy.infer(observation).in_order(observation.joints)
+    def drive(observation: Observation, path: Callable[[], Array], committed: Committed | None) -> Chunk:
+        told = {"committed": committed} if tell else {}
+        return policy.infer(observation, **told).in_order(observation.joints)
 
     return drive
 
@@ -186,6 +164,8 @@ class Result:
         chunk_jerk: Greatest jerk of any chunk, by joint [rad/s^3]; see `Tally`.
         command_jerk: Greatest jerk of the commands, hand-overs included and disturbance left out, by joint [rad/s^3].
         refused: Chunks the planner refused; 0 without a planner.
+        apart: How far a chunk lies from the plan in force at the hand-over, the mean, by joint [rad]; none without a
+            planner.
         notes: Whatever else is worth knowing.
     """
 
@@ -197,6 +177,7 @@ class Result:
     chunk_jerk: Mapping[str, float] = field(default_factory=dict)
     command_jerk: Mapping[str, float] = field(default_factory=dict)
     refused: int = 0
+    apart: Mapping[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -226,7 +207,14 @@ class Stage:
         """What the auxiliary outputs shall predict, shape (A,)."""
         return auxiliary(truth, int(self.expert.phase))
 
-    def run(self, seed: int, driver: Driver, config: RolloutConfig, executor: Any = None, keep: bool = True) -> Result:
+    def run(
+        self,
+        seed: int,
+        driver: Driver,
+        config: RolloutConfig,
+        executor: Callable[[Array], Executor] | None = None,
+        keep: bool = True,
+    ) -> Result:
         """One try.
 
         Args:
@@ -239,7 +227,7 @@ class Stage:
         world, rng = self.world, np.random.default_rng([seed, 1])
         world.reset(seed)
         self.expert.restart()
-        execute = (executor or LinearExecutor)(world.commanded())
+        execute: Executor = (executor or LinearExecutor)(world.commanded())
         # From hardly to fully disturbed, or the data would lack the undisturbed course of things.
         deviation = config.noise_rad * float(rng.uniform())
         noise = Disturbance(rng, len(world.joints), deviation, config.noise_s, config.dt_s)
@@ -266,7 +254,9 @@ class Stage:
                         frames[name].append(shrink(observation.images[name], config.image_size))
                 if ask:
                     due = step + int(rng.integers(config.least_delay_steps, config.delay_steps + 1))
-                    given = driver(observation, path)
+                    # As in the graph, the slowest answer is what this one is expected to take.
+                    arrives_ns = observation.stamp_ns + round(config.delay_steps * config.dt_s * NS)
+                    given = driver(observation, path, execute.committed(arrives_ns))
                     waiting.append((due, given))
                     # A curve counts by its time: it has as many points as it needs, not one per control step.
                     rows = given.as_waypoints(config.dt_s)
@@ -294,7 +284,9 @@ class Stage:
         result = Result(done_at is not None, world.time_s if done_at is None else done_at)
         result.inferences, result.steps = tally.inferences, tally.steps
         result.chunk_jerk, result.command_jerk = tally.named(tally.chunk), tally.named(tally.command)
-        result.refused = sum(getattr(execute, "refusals", {}).values())
+        result.refused = execute.refusals.total()
+        if execute.apart:
+            result.apart = dict(zip(world.joints, np.mean(execute.apart, axis=0), strict=True))
         result.notes = {"seed": seed, "success": result.success, "seconds": round(result.duration_s, 3)}
         if keep:
             result.episode = Episode(

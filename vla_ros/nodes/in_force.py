@@ -19,8 +19,6 @@ from vla_ros.nodes.convert import plan_from_message
 from vla_ros.nodes.run import newest
 from vla_ros.policy.committed import Committed
 
-FADE_NS = 4 * NS // 10
-"""A chunk is held less and less to the plan in force for so long after the hand-over [ns]."""
 REMEMBERED = 10
 """The slowest of so many answers is what the next one is expected to take."""
 
@@ -57,9 +55,7 @@ class InForce:
 
     def committed(self, now_ns: int) -> Committed | None:
         """What is committed, asked now; None without a plan, or with one that has come to rest by then."""
-        plan = self._plan
-        handover_ns = now_ns + max(self._took_ns) + self._handover_ns
-        if plan is None or not handover_ns < plan.end_ns:
+        if self._plan is None:
             return None
-        free_ns = min(handover_ns + FADE_NS, plan.end_ns - self._tail_ns)
-        return Committed(plan, handover_ns, max(free_ns, handover_ns), self._speed)
+        handover_ns = now_ns + max(self._took_ns) + self._handover_ns
+        return Committed.until(self._plan, handover_ns, self._tail_ns, self._speed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import random
@@ -30,7 +29,7 @@ from vla_ros.nodes.in_force import InForce
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, newest, take
 from vla_ros.nodes.run import main as run
-from vla_ros.policy.policy import Policy, make_policy
+from vla_ros.policy.policy import Policy, make_policy, takes_committed
 
 if TYPE_CHECKING:
     from vla_ros.nodes.truth import TruthObserver
@@ -118,8 +117,10 @@ class PolicyNode(Loop):
         self._truth: TruthObserver | None = None
         keep_to(params.cpus)
         self._policy, self._observer = self._make(robot.joints, robot.name)
-        takes = "committed" in inspect.signature(self._policy.infer).parameters
-        require(takes or not params.condition, f'policy: "{params.policy}" cannot be told of the plan in force.')
+        require(
+            takes_committed(self._policy) or not params.condition,
+            f'policy: "{params.policy}" cannot be told of the plan in force.',
+        )
         self._force = InForce(node, self._policy.joints, robot.limits, params.handover_s) if params.condition else None
         self._random = random.Random(params.seed)
         self._instruction = ""

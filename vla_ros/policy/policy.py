@@ -38,6 +38,11 @@ class Policy(Protocol):
         ...
 
 
+def takes_committed(policy: Policy) -> bool:
+    """Whether a policy can be told what is being executed."""
+    return "committed" in inspect.signature(policy.infer).parameters
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 _POLICIES: dict[str, Callable[..., Policy]] = {}
 

@@ -22,9 +22,11 @@ from tqdm import tqdm
 from vla_ros.config import load_robot
 from vla_ros.core.errors import ConfigError, UnknownName, VlaError
 from vla_ros.core.robot import Limits
+from vla_ros.data.executors import PlannerExecutor
 from vla_ros.data.record import Job, run
 from vla_ros.data.rollout import Result, RolloutConfig
 from vla_ros.policy.checkpoint import load_checkpoint
+from vla_ros.policy.learned import LearnedPolicy
 from vla_ros.train.config import EVALUATION_SEED
 
 GRIPPERS = ("gripper",)
@@ -106,8 +108,6 @@ def make_executor(name: str, robot: str) -> Any:
     if name == "linear":
         return None
     if name == "planner":
-        from vla_ros.data.through_planner import PlannerExecutor
-
         return functools.partial(PlannerExecutor, robot=robot)
     raise UnknownName("executor", name, ("linear", "planner"))
 
@@ -124,12 +124,22 @@ def evaluate(
     processes: int = 2,
     quiet: bool = False,
     ray: bool = False,
+    condition: bool = False,
 ) -> list[Result]:
-    """Run `episodes` tries with seeds from `seed` on; the expert drives if `checkpoint` is None."""
+    """Run `episodes` tries with seeds from `seed` on; the expert drives if `checkpoint` is None.
+
+    Raises:
+        ConfigError: The checkpoint does not fit, or is to be told what is committed and cannot be.
+    """
+    if condition and (checkpoint is None or through != "planner"):
+        raise ConfigError("what is committed is known with `--through planner` only, and told to a checkpoint only.")
     if checkpoint is not None:
-        load_checkpoint(checkpoint, robot)  # refused here, in one sentence, and not in every process
+        # Refused here, in one sentence, and not in every process.
+        LearnedPolicy.from_model(*load_checkpoint(checkpoint, robot), condition)
     config = rollout or RolloutConfig()
-    job = Job(task, robot, tuple(cameras), config, checkpoint, executor=make_executor(through, robot))
+    job = Job(
+        task, robot, tuple(cameras), config, checkpoint, executor=make_executor(through, robot), condition=condition
+    )
     results: list[Result] = []
     with tqdm(total=episodes, desc="evaluate", unit="try", disable=quiet) as bar:
         for result in run(job, range(seed, seed + episodes), processes, ray):
@@ -185,6 +195,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--use-steps", type=int, default=0, help="with --lead-steps: waypoints of a chunk to use; 0: all"
     )
+    parser.add_argument(
+        "--condition", action="store_true", help="tell the policy what is committed; takes --through planner"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--ray", action="store_true", help="run the tries as Ray tasks, on the cluster in RAY_ADDRESS")
     args = parser.parse_args(argv)
@@ -196,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint = None if args.checkpoint == "expert" else Path(args.checkpoint)
         results = evaluate(
             checkpoint, args.episodes, args.seed, args.through, args.task, args.robot, rollout=rollout,
-            processes=args.processes, ray=args.ray,
+            processes=args.processes, ray=args.ray, condition=args.condition,
         )  # fmt: skip
     except VlaError as error:
         print(f"evaluate: {error}", file=sys.stderr)
