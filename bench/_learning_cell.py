@@ -249,8 +249,17 @@ def _short(value: Any) -> Any:
     return [round(v, 4) for v in value] if isinstance(value, tuple) else value
 
 
+def finished(cell: Cell, places: Places) -> bool:
+    """Whether the cell's record is whole."""
+    rows = read_json(places.record(cell)).get("rows", {})
+    return all(way in rows for way in cell.ways)
+
+
 def progress(cell: Cell, budget: Budget, places: Places) -> tuple[float, str]:
     """How far a cell is: 0 to 1 (training counts two thirds), and in words."""
+    if finished(cell, places):
+        rows = read_json(places.record(cell))["rows"]
+        return 1.0, "done: " + ", ".join(f"{way} {rows[way]['successes']}/{rows[way]['episodes']}" for way in cell.ways)
     folder = places.cell(cell)
     record = read_json(folder / "record.json")
     if not record:

@@ -28,7 +28,8 @@ def _shared() -> TrainConfig:
 def two_objects() -> Block:
     """Of two cubes the one that the sentence names."""
     sources = (Source("expert", 0, 240, 0.05),)
-    config = replace(_shared(), task="two_objects")
+    shared = _shared()
+    config = replace(shared, task="two_objects", network=replace(shared.network, encoder="keypoint_film"))
     return Block("two_objects", config, HEADS, sources, play_so101, load_robot("so101").limits)
 
 

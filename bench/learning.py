@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from _learning_blocks import BLOCKS, QUICK, WAYS, Budget, Cell, Order, Places, select
-from _learning_cell import CellRun, only_one, progress, read_json, write_json
+from _learning_cell import CellRun, finished, only_one, progress, read_json, write_json
 from _learning_codes import codes
 from _learning_more import MORE
 from _learning_report import table, verdicts, write_report
@@ -68,12 +68,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder for the curves, beside docs/img")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
-
-
-def finished(cell: Cell, places: Places) -> bool:
-    """Whether the cell's record is whole."""
-    rows = read_json(places.record(cell)).get("rows", {})
-    return all(way in rows for way in cell.ways)
 
 
 def record(cells: Sequence[Cell], places: Places, processes: int) -> None:

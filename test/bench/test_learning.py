@@ -81,7 +81,7 @@ def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, tmp_path, monkeypa
     _, info = load_checkpoint(tmp_path / "shipped.safetensors")
     assert info.notes["success"] == dict.fromkeys(record["rows"], "0/1")
     assert info.model.actor.consensus.ratio == 4.0
-    assert learning.finished(cell(), places)
+    assert progress(cell(), BUDGET, places)[1].startswith("done: fixed 0/1, consensus 0/1")
     # Nothing is left to do, and other settings do not mix with these.
     before = places.record(cell()).read_bytes()
     CellRun(cell(), BUDGET, places).run()

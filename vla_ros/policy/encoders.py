@@ -1,4 +1,4 @@
-"""Image encoders, by name: an RGB batch to one feature vector per image.
+"""Image encoders, by name: an RGB batch, and the sentence, to one feature vector per image.
 
 Add one by writing a module with `features: int` and decorating it with `@encoder("name")`. Pretrained backbones,
 which give many tokens per image, are in `backbones.py`.
@@ -101,7 +101,33 @@ class KeypointEncoder(nn.Module):
         self.describe = nn.Sequential(nn.Linear(2 * c * sixteenth**2, 96), nn.ReLU(inplace=True))
         self.features = 2 * keypoints + 96
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S), about unit scale, to features (B, F)."""
-        maps = self.stem(images)
+    def forward(self, images: Tensor, words: Tensor) -> Tensor:
+        """Images (B, 3, S, S), about unit scale, to features (B, F); sentences (B, W) are not listened to."""
+        return self.read(self.stem(images))
+
+    def read(self, maps: Tensor) -> Tensor:
+        """Maps of the stem (B, C, H, W) to features (B, F)."""
         return torch.cat([self.softmax(self.points(maps)), self.describe(self.coarse(maps).flatten(1)).float()], dim=1)
+
+
+@encoder("keypoint_film")
+class FilmEncoder(KeypointEncoder):
+    """The same, its maps scaled and shifted by the sentence, so that keypoints are of what is asked for.
+
+    Where a sentence chooses between things, mixing it in after the keypoints asks the layers behind to pick one of
+    several places; here the map itself is picked. FiLM (Perez et al., arXiv:1709.07871), as in BC-Z and RT-1. It begins
+    as the encoder without.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build; see `KeypointEncoder`."""
+        super().__init__(config)
+        self.film = nn.Linear(config.sentence, 4 * config.channels)
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+
+    def forward(self, images: Tensor, words: Tensor) -> Tensor:
+        """Images (B, 3, S, S), about unit scale, and sentences (B, W), of unit length, to features (B, F)."""
+        # Numbers of unit size, however many they are.
+        scale, shift = self.film(words * words.shape[1] ** 0.5)[:, :, None, None].chunk(2, dim=1)
+        return self.read(self.stem(images) * (1.0 + scale) + shift)

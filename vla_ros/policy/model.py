@@ -224,7 +224,7 @@ class VlaModel(nn.Module):
         Returns:
             Shape (B, trunk).
         """
-        seen = [net(image) for net, image in zip(self.encoders, images, strict=True)]
+        seen = [net(image, words) for net, image in zip(self.encoders, images, strict=True)]
         # Only the encoders gain from half precision; coordinates and joints would lose by it.
         with torch.autocast(joints.device.type, enabled=False):
             state = self.joint_net((joints - self.joint_mean) / self.joint_std)

@@ -43,7 +43,7 @@ def look(
         width: Of a token.
     """
     if not getattr(encoders[0], "every_camera", False):
-        seen = [net(image) for net, image in zip(encoders, images, strict=True)]
+        seen = [net(image, words) for net, image in zip(encoders, images, strict=True)]
         # Only the encoders gain from half precision; coordinates would lose by it.
         with torch.autocast(words.device.type, enabled=False):
             rows = [net(x.float()).unflatten(1, (-1, width)) for net, x in zip(readers, seen, strict=True)]

@@ -1,0 +1,55 @@
+"""The encoder that hears the sentence: it begins as the one that does not, and learns to look at what is asked for."""
+
+import numpy as np
+import pytest
+import torch
+
+from vla_ros.policy.encoders import find_encoder
+from vla_ros.policy.instruction import embed
+from vla_ros.policy.model import ModelConfig
+
+CONFIG = ModelConfig(("a", "gripper"), ("front",), image_size=32, channels=4, keypoints=4, trunk=16)
+SENTENCES = torch.from_numpy(np.stack([embed(f"put the {c} cube in the bowl", CONFIG.words) for c in ("red", "blue")]))
+
+
+def scenes(count: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pictures of a red and a blue patch, which one is asked for, and where that is (x, y in [-1, 1])."""
+    images = np.full((count, 3, 32, 32), -0.3, dtype=np.float32)
+    places = rng.integers(2, 27, (count, 2, 2))
+    for image, pair in zip(images, places, strict=True):
+        for (x, y), channel in zip(pair, (0, 2), strict=True):
+            image[:, y : y + 4, x : x + 4] = -0.5
+            image[channel, y : y + 4, x : x + 4] = 0.5
+    asked = rng.integers(0, 2, count)
+    target = (places[np.arange(count), asked] + 1.5) / 15.5 - 1.0
+    return torch.from_numpy(images), torch.from_numpy(asked), torch.from_numpy(target.astype(np.float32))
+
+
+@pytest.fixture(autouse=True)
+def same_weights() -> None:
+    torch.manual_seed(0)
+
+
+def test_it_begins_as_the_encoder_that_does_not_hear() -> None:
+    deaf, hears = (find_encoder(name)(CONFIG) for name in ("keypoint", "keypoint_film"))
+    hears.load_state_dict({**hears.state_dict(), **deaf.state_dict()})
+    images, asked, _ = scenes(3, np.random.default_rng(0))
+    torch.testing.assert_close(hears(images, SENTENCES[asked]), deaf(images, SENTENCES[asked]))
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [("keypoint_film", 0.0, 0.1), ("keypoint", 0.2, 1.0)])
+def test_only_the_one_that_hears_finds_what_is_asked_for_by_itself(name: str, least: float, most: float) -> None:
+    """The reader behind is linear, so that the choice is the encoder's."""
+    rng, net = np.random.default_rng(0), find_encoder(name)(CONFIG)
+    reader = torch.nn.Linear(net.features, 2)
+    optimizer = torch.optim.Adam([*net.parameters(), *reader.parameters()], 5e-3)
+
+    def apart(images: torch.Tensor, asked: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (reader(net(images, SENTENCES[asked])) - target).abs().mean()
+
+    for _ in range(300):
+        optimizer.zero_grad()
+        apart(*scenes(32, rng)).backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert least <= float(apart(*scenes(256, rng))) <= most
