@@ -63,8 +63,9 @@ def learn(head: str, steps: int) -> ActorModel:
     return net.eval()
 
 
-def mask(committed: int, fading: int = 5) -> torch.Tensor:
-    """How firmly the waypoints are wanted, shape (1, K), as `Committed.mask` has it."""
+def mask(committed: int, held: int = 8) -> torch.Tensor:
+    """How firmly the waypoints are wanted, shape (1, K), as `Committed.mask` has it of waypoints every 0.05 s."""
+    fading = max(held - committed, 0)
     left = np.clip((committed + fading - np.arange(WAYPOINTS)) / (fading + 1), 0.0, 1.0)
     rows = np.where(np.arange(WAYPOINTS) < committed, 1.0, left * np.expm1(left) / np.expm1(1.0))
     return torch.from_numpy(rows).float()[None]

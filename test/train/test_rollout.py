@@ -157,16 +157,18 @@ def test_jerk_of_a_chunk_is_that_of_its_cubic() -> None:
 
 def test_what_is_committed_is_the_newest_plan_until_it_comes_to_rest() -> None:
     execute = PlannerExecutor(np.zeros(6))
-    standing = execute.committed(0)
+    standing = execute.committed(0, 0)
     assert standing.free_ns == standing.handover_ns  # nothing to agree with but where the arm is
     execute.take(ramp(0), 80 * MS)
-    told = execute.committed(300 * MS)
-    assert 300 * MS < told.handover_ns <= told.free_ns < told.plan.end_ns
+    told = execute.committed(100 * MS, 300 * MS)
+    assert 300 * MS < told.handover_ns < told.free_ns == 500 * MS < told.plan.end_ns
+    late = execute.committed(100 * MS, 600 * MS)
+    assert 600 * MS < late.handover_ns == late.free_ns  # a late policy is held no longer than it must
     # The same as will be commanded, a joint at a time.
     ahead = told.plan.at(told.handover_ns).position
     commands = dict(zip(JOINTS, execute.at(told.handover_ns), strict=True))
     assert dict(zip(told.plan.joints, ahead, strict=True)) == pytest.approx(commands)
-    assert execute.committed(told.plan.end_ns) is None
+    assert execute.committed(0, told.plan.end_ns) is None
 
 
 def test_a_policy_that_is_told_stays_closer_to_what_is_executed(stage) -> None:

@@ -32,8 +32,8 @@ class Executor(Protocol):
     def take(self, chunk: Chunk, now_ns: int) -> None:
         """Put a chunk that has just arrived in force."""
 
-    def committed(self, arrives_ns: int) -> Committed | None:
-        """What is committed, if the next chunk comes at `arrives_ns`; None where there is no plan."""
+    def committed(self, asked_ns: int, arrives_ns: int) -> Committed | None:
+        """What is committed, if the chunk asked for now comes at `arrives_ns`; None where there is no plan."""
 
     def at(self, t_ns: int) -> Array:
         """Command for time `t_ns`, shape (J,) [rad]."""
@@ -58,7 +58,7 @@ class LinearExecutor:
             self._times = np.concatenate([[now_ns / NS], times[ahead]])
             self._rows = np.concatenate([here[None], chunk.positions[ahead]])
 
-    def committed(self, arrives_ns: int) -> Committed | None:
+    def committed(self, asked_ns: int, arrives_ns: int) -> Committed | None:
         """See `Executor`."""
         return None
 
@@ -93,10 +93,10 @@ class PlannerExecutor:
         else:
             self._plans = [in_force, plan]
 
-    def committed(self, arrives_ns: int) -> Committed | None:
+    def committed(self, asked_ns: int, arrives_ns: int) -> Committed | None:
         """See `Executor`."""
         plan = self._plans[-1]
-        return Committed.until(plan, self._planner.handover_ns(plan, arrives_ns), self._tail_ns)
+        return Committed.until(plan, asked_ns, self._planner.handover_ns(plan, arrives_ns), self._tail_ns)
 
     def _advance(self, t_ns: int) -> None:
         while len(self._plans) > 1 and t_ns >= self._plans[1].start_ns:

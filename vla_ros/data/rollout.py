@@ -256,7 +256,7 @@ class Stage:
                     due = step + int(rng.integers(config.least_delay_steps, config.delay_steps + 1))
                     # As in the graph, the slowest answer is what this one is expected to take.
                     arrives_ns = observation.stamp_ns + round(config.delay_steps * config.dt_s * NS)
-                    given = driver(observation, path, execute.committed(arrives_ns))
+                    given = driver(observation, path, execute.committed(observation.stamp_ns, arrives_ns))
                     waiting.append((due, given))
                     # A curve counts by its time: it has as many points as it needs, not one per control step.
                     rows = given.as_waypoints(config.dt_s)

@@ -58,4 +58,4 @@ class InForce:
         if self._plan is None:
             return None
         handover_ns = now_ns + max(self._took_ns) + self._handover_ns
-        return Committed.until(self._plan, handover_ns, self._tail_ns, self._speed)
+        return Committed.until(self._plan, now_ns, handover_ns, self._tail_ns, self._speed)

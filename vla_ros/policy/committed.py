@@ -19,8 +19,10 @@ from vla_ros.policy.spline import SplineConfig
 PIN_CAP_RAD = 0.2
 """A chunk farther from the plan in force at the hand-over is not moved to it: that is for planner and supervisor to
 see, who slow the arm from twice as much on [rad]."""
-FADE_NS = 4 * NS // 10
-"""A chunk is held less and less to the plan in force for so long after the hand-over [ns]."""
+HELD_NS = 4 * NS // 10
+"""Where the hand-over comes sooner than so long after the question, a chunk is held to the plan in force less and less
+until then: a few waypoints do not tell a flow which of two ways it is on. Not longer: a policy that is late as it is
+would correct itself later still (docs/policies.md) [ns]."""
 RIDGE = 1e-3
 """Of the squared change of a control point, beside the squared change of the curve over what is left of it."""
 
@@ -43,18 +45,19 @@ class Committed:
     speed: float = 1.0
 
     @classmethod
-    def until(cls, plan: Plan, handover_ns: int, tail_ns: int, speed: float = 1.0) -> Committed | None:
+    def until(cls, plan: Plan, asked_ns: int, handover_ns: int, tail_ns: int, speed: float = 1.0) -> Committed | None:
         """What is committed when the next chunk takes over at `handover_ns`; None of a plan that is at rest by then.
 
         Args:
             plan: In force.
+            asked_ns: When the policy is asked [ns].
             handover_ns: See above.
             tail_ns: At its end a plan comes to rest for want of a next one: so long before nothing is taken from it.
             speed: See above.
         """
         if not handover_ns < plan.end_ns:
             return None
-        free_ns = min(handover_ns + FADE_NS, plan.end_ns - tail_ns)
+        free_ns = min(asked_ns + HELD_NS, plan.end_ns - tail_ns)
         return cls(plan, handover_ns, max(free_ns, handover_ns), speed)
 
     def own_s(self, stamp_ns: int, t_ns: int) -> float:
