@@ -22,6 +22,7 @@ from vla_ros.policy.action_head import Pull, Run, find_action_head
 from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.attention import ActionTransformer
 from vla_ros.policy.consensus import agreed, disagreement
+from vla_ros.policy.hear import Hear
 from vla_ros.policy.mixture import Mixture, balance_loss, horizon_loss
 from vla_ros.policy.model import Act, Answer, ModelConfig
 from vla_ros.policy.sight import look, make_sight
@@ -67,6 +68,7 @@ class ActorModel(nn.Module):
     def _see(self, c: ModelConfig, a: ActorConfig) -> None:
         self.encoders, self.image_tokens, places = make_sight(c, a)
         self.joint_token = nn.Sequential(nn.Linear(len(c.joints), a.width), nn.GELU(), nn.Linear(a.width, a.width))
+        self.hear = Hear(c.sentence)
         self.word_token = None if c.language == "backbone" else nn.Linear(c.sentence, a.width)
         self.places = nn.Parameter(0.02 * torch.randn(places, a.width))
         self.seen = ActionTransformer(a.width, a.seen_layers, a.attention, remembers=False)
@@ -80,6 +82,7 @@ class ActorModel(nn.Module):
 
     def features(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
         """The prefix, shape (B, P, width); arguments as in `VlaModel.features`."""
+        words = self.hear(words)
         tokens, places = look(self.encoders, self.image_tokens, images, words, self.places.shape[1])
         # Only the encoders gain from half precision; coordinates and joints would lose by it.
         with torch.autocast(joints.device.type, enabled=False):

@@ -127,7 +127,6 @@ class FilmEncoder(KeypointEncoder):
         nn.init.zeros_(self.film.bias)
 
     def forward(self, images: Tensor, words: Tensor) -> Tensor:
-        """Images (B, 3, S, S), about unit scale, and sentences (B, W), of unit length, to features (B, F)."""
-        # Numbers of unit size, however many they are.
-        scale, shift = self.film(words * words.shape[1] ** 0.5)[:, :, None, None].chunk(2, dim=1)
+        """Images (B, 3, S, S), about unit scale, and sentences (B, W), of unit size, to features (B, F)."""
+        scale, shift = self.film(words)[:, :, None, None].chunk(2, dim=1)
         return self.read(self.stem(images) * (1.0 + scale) + shift)

@@ -25,6 +25,7 @@ from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.backbone_config import BackboneConfig
 from vla_ros.policy.encoders import find_encoder, make_encoders
 from vla_ros.policy.heads import make_head
+from vla_ros.policy.hear import Hear
 from vla_ros.policy.instruction import sentence_size
 from vla_ros.policy.spline import ChunkSpline, SplineConfig
 
@@ -169,7 +170,7 @@ class VlaModel(nn.Module):
             )
         self.encoders = make_encoders(c)
         self.joint_net = nn.Sequential(nn.Linear(j, 64), nn.ReLU(inplace=True), nn.Linear(64, 64))
-        self.word_net = nn.Linear(c.sentence, 16)
+        self.hear, self.word_net = Hear(c.sentence), nn.Linear(c.sentence, 16)
         seen = sum(int(e.features) for e in self.encoders)
         self.inlet = nn.Linear(seen + 64 + 16, c.trunk)
         self.trunk = nn.Sequential(*[_Block(c.trunk) for _ in range(c.blocks)], nn.LayerNorm(c.trunk))
@@ -224,6 +225,7 @@ class VlaModel(nn.Module):
         Returns:
             Shape (B, trunk).
         """
+        words = self.hear(words)
         seen = [net(image, words) for net, image in zip(self.encoders, images, strict=True)]
         # Only the encoders gain from half precision; coordinates and joints would lose by it.
         with torch.autocast(joints.device.type, enabled=False):

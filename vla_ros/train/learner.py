@@ -93,6 +93,7 @@ class Learner:
         # What is quick on a CPU cannot be cut up.
         self.model = make_model(shape).to(memory_format=torch.contiguous_format if m.cut else torch.channels_last)
         self.model.set_statistics(maker.joints, maker.labels)
+        self.model.hear.fit(maker.words)
         self.average = make_model(shape)
         self.average.load_state_dict(self.model.state_dict())
         self.average.eval().requires_grad_(False)
