@@ -1,5 +1,8 @@
 """Tries in the simulated world: alignment by time, disturbance, what is kept, and the planner in between."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -184,3 +187,13 @@ def test_a_policy_that_is_told_stays_closer_to_what_is_executed(stage) -> None:
 def test_only_a_checkpoint_through_the_planner_can_be_told() -> None:
     with pytest.raises(ConfigError, match="--through planner"):
         evaluate(None, 1, condition=True)
+
+
+def test_a_task_that_is_none_is_one_sentence_and_not_an_endless_wait() -> None:
+    """A pool begins anew, for ever, what ends while it is made ready: so that must not end."""
+    code = "from vla_ros.train.evaluate import main\nif __name__ == '__main__':\n    main({})"
+    given = ["--checkpoint", "expert", "--episodes", "1", "--processes", "1", "--task", "pick_plaze"]
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(given)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert 'evaluate: unknown task "pick_plaze"; did you mean "pick_place"?' in done.stderr
