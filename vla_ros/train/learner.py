@@ -123,13 +123,22 @@ class Learner:
         return total, self.machines.mean(parts)
 
     def step(self, progress: float) -> dict[str, float]:
-        """One optimizer step on the next batch; `progress` of the run sets the learning rate."""
+        """One optimizer step on the next batch; `progress` of the run sets the learning rate.
+
+        Raises:
+            ConfigError: The loss or its gradient is NaN or infinite; weights and average are left as they were.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate(progress)
         total, parts = self.loss(self.maker.make(self.config.batch))
         self._optimizer.zero_grad(set_to_none=True)
         self.machines.backward(total)
-        self.machines.clip(list(self._whole.parameters()), 1.0)
+        norm = self.machines.clip(list(self._whole.parameters()), 1.0)
+        if not all(map(math.isfinite, (norm, *parts.values()))):
+            raise ConfigError(
+                f"step {self.step_count + 1} has a loss of {parts['action']:g} and a gradient of {norm:g}, which teaches "
+                f"nothing; training is ended. A lower lr than {self.config.lr:g} or a longer warmup may do."
+            )
         self._optimizer.step()
         self.step_count += 1
         self._average()
