@@ -136,8 +136,8 @@ class Learner:
         norm = self.machines.clip(list(self._whole.parameters()), 1.0)
         if not all(map(math.isfinite, (norm, *parts.values()))):
             raise ConfigError(
-                f"step {self.step_count + 1} has a loss of {parts['action']:g} and a gradient of {norm:g}, which teaches "
-                f"nothing; training is ended. A lower lr than {self.config.lr:g} or a longer warmup may do."
+                f"step {self.step_count + 1} has a loss of {parts['action']:g} and a gradient of {norm:g}, which "
+                f"teaches nothing; training is ended. A lower lr than {self.config.lr:g} or a longer warmup may do."
             )
         self._optimizer.step()
         self.step_count += 1
