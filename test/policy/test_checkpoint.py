@@ -58,6 +58,13 @@ def test_another_format_is_refused(saved: Path) -> None:
         load_checkpoint(saved)
 
 
+@pytest.mark.parametrize("header", [{"seed": "seven"}, {"notes": [1]}, {"model": 3}, {"sentences": [1]}])
+def test_a_damaged_header_is_refused_in_one_sentence(saved: Path, header: dict) -> None:
+    edit(saved, **header)
+    with pytest.raises(ConfigError, match=r"policy\.safetensors"):
+        load_checkpoint(saved)
+
+
 def test_a_missing_tensor_is_refused(saved: Path) -> None:
     tensors = load_file(saved)
     del tensors["joint_std"]

@@ -1,5 +1,6 @@
 """Demonstrations on disk, whole or absent; and what is done to their images."""
 
+import json
 import os
 import pickle
 from dataclasses import replace
@@ -69,6 +70,27 @@ def test_a_damaged_file_is_refused(tmp_path) -> None:
         read_episode(path)
     np.savez(path, joints=np.zeros(3))
     with pytest.raises(ConfigError, match="is not a demonstration"):
+        read_episode(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"meta": []}, "is not a demonstration"),
+        ({"meta": {"format": 2}}, "has demonstration format 2; this version reads 1"),
+        ({"meta": {"format": 1}}, r"is damaged \(it lacks 'task'\)"),
+        ({"image.front": None}, r"is damaged \(it lacks 'image.front'\)"),
+        ({"joints": np.full((5, 2), np.nan)}, r"000000\.npz is damaged \(joints of an episode must be finite\)"),
+        ({"labels": np.full((5, 8, 2), "a")}, "is damaged"),
+    ],
+)
+def test_a_file_that_lacks_something_is_refused_by_name(tmp_path, change: dict, says: str) -> None:
+    path = DemoWriter(tmp_path, INFO).write(episode(), 0)
+    with np.load(path) as file:
+        held = {**file, **change}
+    held |= {"meta": np.array(json.dumps(held["meta"]))} if "meta" in change else {}
+    np.savez(path, **{name: value for name, value in held.items() if value is not None})
+    with pytest.raises(ConfigError, match=says):
         read_episode(path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +71,7 @@ def load_demos(folder: Path) -> DemoDataset:
     """
     head, _ = read_head(folder)
     try:
-        plain: dict[str, Any] = {f.name: head.extra["demos"][f.name] for f in fields(DemoInfo)}
-        plain |= {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
-        info = DemoInfo(**plain)
+        info = DemoInfo.from_json(head.extra["demos"])
         notes = list(head.extra["notes"])
     except (KeyError, TypeError):
         raise ConfigError(f"{folder} is a LeRobot dataset, but not of demonstrations of this package.") from None

@@ -130,6 +130,9 @@ def load_checkpoint(
         raise ConfigError(f"{path.name} has checkpoint format {data.get('format')}; this version reads {FORMAT}.")
     if not isinstance(data.get("model"), dict) or not isinstance(data.get("robot"), str):
         raise ConfigError(f"the header of {path.name} lacks its robot or its model.")
+    seed, notes = data.get("seed", 0), data.get("notes") or {}
+    if type(seed) is not int or not isinstance(notes, dict):
+        raise ConfigError(f"the header of {path.name} has a seed that is no whole number, or notes without names.")
     if robot is not None and data["robot"] != robot:
         raise ConfigError(f'{path.name} was trained for robot "{data["robot"]}", not for "{robot}".')
     config = from_mapping(ModelConfig, {**data["model"], "auxiliary": 0}, path.name)
@@ -154,8 +157,8 @@ def load_checkpoint(
         instruction=str(data.get("instruction", "")),
         model=config,
         command=str(data.get("command", "")),
-        seed=int(data.get("seed", 0)),
-        notes=dict(data.get("notes") or {}),
+        seed=seed,
+        notes=notes,
         sentences=_sentences(data.get("sentences"), config, path.name),
     )
     return model, info
