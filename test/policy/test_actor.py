@@ -233,6 +233,7 @@ def test_one_horizon_is_no_vote() -> None:
         ({"fusion": "median"}, 'did you mean "mean"'),
         ({"width": 30, "attention": 4}, "multiple of twice actor.attention"),
         ({"layers": 0}, "actor.layers must be at least 1"),
+        ({"horizons": (4, 12), "consensus": {"voters": 3}}, "voters must not be more than the 2 horizons"),
         ({"consensus": {"ratoi": 1.0}}, 'did you mean "ratio"'),
     ],
 )
