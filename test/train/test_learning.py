@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from vla_ros.core.errors import UnknownName
 from vla_ros.core.records import Observation
 from vla_ros.data.demos import DemoDataset, DemoInfo, Episode
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
@@ -103,6 +104,12 @@ def test_a_checkpoint_gets_every_sentence_of_the_training() -> None:
     for sentence in told:
         one.add(one.info, replace(one.episodes[0], instruction=sentence))
     assert set(BatchMaker(one, config, 0).sentences.kept()) == {"go to the square", *told}
+
+
+def test_a_weight_of_a_joint_that_is_none_is_refused() -> None:
+    config = replace(CONFIG, joint_weights={"bb": 2.0})
+    with pytest.raises(UnknownName, match='unknown joint "bb" in joint_weights; did you mean "b"'):
+        Learner(BatchMaker(world(1), config, 0), config, 0)
 
 
 def test_every_frame_comes_once_before_any_comes_twice() -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vla_ros.core.errors import ConfigError
+from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.policy.build import Model, make_model
 from vla_ros.policy.model import ModelConfig
 from vla_ros.train.batches import Batch, BatchMaker
@@ -75,7 +75,7 @@ class Learner:
             machines: The processes that share the work; None for this one alone.
 
         Raises:
-            ConfigError: A batch cannot be shared evenly.
+            ConfigError: A batch cannot be shared evenly, or a weight is for a joint that is none.
         """
         info = maker.data.info
         if info is None:
@@ -85,6 +85,9 @@ class Learner:
             raise ConfigError(
                 f"a batch of {config.batch} cannot be shared by {m.processes} processes; choose a multiple."
             )
+        for name in config.joint_weights:
+            if name not in info.joints:
+                raise UnknownName("joint", name, info.joints, "joint_weights")
         torch.manual_seed(seed)
         auxiliary = len(info.auxiliary) if config.auxiliary else 0
         rest: dict[str, Any] = {"spline": config.spline, "actor": config.actor, **vars(config.network)}
