@@ -12,6 +12,7 @@ from vla_ros.policy.action_heads import euler
 from vla_ros.policy.actor import ActorModel
 from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.build import make_model
+from vla_ros.policy.mixture import balance_loss
 from vla_ros.policy.model import Answer, ModelConfig, VlaModel
 from vla_ros.policy.spline import SplineConfig
 
@@ -86,6 +87,22 @@ def test_a_mixture_loses_the_mix_and_each_horizon_and_the_balance(head: str) -> 
         torch.manual_seed(3)
         joints, labels = (torch.from_numpy(x) for x in data(4))
         torch.testing.assert_close(net.loss(net.features(*seen(4)), joints, labels, weights), wanted)
+
+
+def test_the_balance_of_the_gate_is_lost_as_much_as_its_weight_says() -> None:
+    joints, labels = (torch.from_numpy(x) for x in data(4))
+    lost = []
+    for balance in (0.0, 0.5):
+        net = model("regression", mixed=True, balance=balance)
+        torch.nn.init.normal_(net.mixture.gate.weight, generator=torch.Generator().manual_seed(0))
+        weights = net.loss_weights(*data(), np.ones(3), 1.0)
+        with torch.no_grad():
+            prefix = net.features(*seen(4))
+            lost.append(net.loss(prefix, joints, labels, weights))
+            shares = net.pass_from(prefix)(net.head.ask(4))[1]
+    uneven = balance_loss(shares, net.mixture.horizons)
+    assert uneven > 0.01
+    torch.testing.assert_close(lost[1] - lost[0], (0.5 * uneven).expand(4), rtol=1e-3, atol=1e-4)
 
 
 def test_ten_euler_steps_recover_the_target_of_a_constant_velocity() -> None:

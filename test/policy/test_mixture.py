@@ -125,6 +125,10 @@ def test_balance_loss() -> None:
     one[:, 9] = 1.0
     assert balance_loss(one, TEN).item() == pytest.approx(sum(range(2, 11)) / 9, rel=1e-5)
     assert balance_loss(torch.ones(2, 1, 30), (30,)).item() == 0.0
+    # It is the mean over the batch that is to be even: two samples that lean to different sides are.
+    leaning = torch.tensor([[[0.9], [0.1]], [[0.1], [0.9]]]).expand(2, 2, 4).clone()
+    assert balance_loss(leaning, (4, 8)).item() == pytest.approx(0.0, abs=1e-9)
+    assert balance_loss(leaning[:1], (4, 8)).item() == pytest.approx(2 * 0.8**2, rel=1e-5)
     # Weights between 8.9 and 10.3 % of ten horizons, the range of the published ones.
     spread = torch.linspace(0.089, 0.103, 10)
     near = torch.where(active, spread[:, None], torch.zeros(())) / torch.where(active, spread[:, None], 0.0).sum(dim=0)
