@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.data.augment import AugmentConfig, augment
+from vla_ros.data.augment import AugmentConfig, change, draw
 from vla_ros.data.demos import DemoDataset, DemoInfo, DemoWriter, Episode, read_episode
 
 INFO = DemoInfo("pick_place", "so101", ("a", "b"), ("front",), ("x",), 16, 0.05, 8)
@@ -116,13 +116,16 @@ def test_a_data_set_grows_and_refuses_another_kind(tmp_path) -> None:
     writer.write(episode(5, 1), 0)
     data = DemoDataset(tmp_path)
     assert len(data) == 5
-    writer.write(episode(3, 2), 1)
-    assert data.refresh(tmp_path) == 1
+    data.add(*read_episode(writer.write(episode(3, 2), 1)))
     assert len(data) == 8
     assert data.locate(np.array([0, 5, 7])).tolist() == [[0, 0], [1, 0], [1, 2]]
     assert data.stacked("truth").shape == (8, 1)
     with pytest.raises(ConfigError, match="different kinds"):
         data.add(replace(INFO, robot="panda"), episode())
+
+
+def augment(images: np.ndarray, rng: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    return change(images, draw(len(images), rng, config), config)
 
 
 def test_augmentation_keeps_shape_and_range_and_the_original() -> None:

@@ -173,18 +173,9 @@ class DemoDataset:
         """Read every episode in `folder`, if given."""
         self.info: DemoInfo | None = None
         self.episodes: list[Episode] = []
-        self._seen: set[Path] = set()
         self._index = np.zeros((0, 2), dtype=np.int64)
-        if folder is not None:
-            self.refresh(folder)
-
-    def refresh(self, folder: Path) -> int:
-        """Read the files that are new in `folder`; returns how many."""
-        new = [p for p in sorted(folder.glob("*.npz")) if p not in self._seen]
-        for path in new:
+        for path in sorted(folder.glob("*.npz")) if folder is not None else ():
             self.add(*read_episode(path))
-            self._seen.add(path)
-        return len(new)
 
     def add(self, info: DemoInfo, episode: Episode) -> None:
         """Append one episode.

@@ -12,8 +12,8 @@ from vla_ros.core.errors import ConfigError
 from vla_ros.data.demos import DemoDataset, DemoInfo, Episode, check_episode
 from vla_ros.data.lerobot import Frames, Head, write_dataset
 from vla_ros.data.lerobot_read import read_dataset, read_head
+from vla_ros.data.source import ACTION, CAMERA, STATE
 
-STATE, ACTION, CAMERA = "observation.state", "action", "observation.images."
 LABELS, TRUTH = "labels", "truth"  # not "action…" or "observation…": LeRobot's policies are to leave them alone
 
 
