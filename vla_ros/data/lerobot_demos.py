@@ -69,12 +69,18 @@ def load_demos(folder: Path) -> DemoDataset:
     Raises:
         ConfigError: Not a dataset, damaged, or not one of demonstrations.
     """
-    head, _ = read_head(folder)
+    head, about = read_head(folder)
     try:
         info = DemoInfo.from_json(head.extra["demos"])
         notes = list(head.extra["notes"])
     except (KeyError, TypeError):
         raise ConfigError(f"{folder} is a LeRobot dataset, but not of demonstrations of this package.") from None
+    needed = {STATE, LABELS, *([TRUTH] if info.auxiliary else []), *(CAMERA + name for name in info.cameras)}
+    lacks = sorted(needed - {*head.vectors, *head.images})
+    if lacks or len(head.vectors[LABELS]) != info.waypoints * len(info.joints) or len(notes) != about["total_episodes"]:
+        raise ConfigError(
+            f"{folder} does not hold the demonstrations that its info.json speaks of ({lacks or 'sizes'})."
+        )
     data = DemoDataset()
     for number, frames in enumerate(read_dataset(folder)):
         labels = frames.vectors[LABELS].reshape(len(frames), info.waypoints, len(info.joints))
