@@ -53,6 +53,18 @@ def test_fusion(fuse) -> None:
     torch.testing.assert_close(fuse(heads, weights)[:, 29], heads[:, 9, 29])
 
 
+@pytest.mark.parametrize("head", ["bins", "beast_tokens"])
+def test_fusion_of_tokens_mixes_probabilities(head: str) -> None:
+    """Check 3 for heads that classify; a horizon that does not reach a step counts nothing there."""
+    net = model(head, mixed=True)
+    shape = (2, 3, net.code.steps, 3, 64)
+    outputs = torch.randn(shape, generator=torch.Generator().manual_seed(0)).log_softmax(dim=-1)
+    weights = net.mixture.weights(5.0 * torch.randn(2, 3, net.code.steps * 3, 32))
+    wanted = (outputs.exp() * weights[..., None, None]).sum(dim=1)
+    torch.testing.assert_close(net.head.fuse(outputs, weights).exp(), wanted)
+    torch.testing.assert_close(net.head.fuse(outputs, weights)[:, -1], outputs[:, -1, -1])
+
+
 def test_what_must_not_be_averaged_is_one_of_the_values() -> None:
     values = torch.tensor([-0.06, -0.06, 0.62]).view(1, 3, 1, 1)
     assert choose(values, torch.tensor([0.2, 0.2, 0.6]).view(1, 3, 1)).item() == pytest.approx(0.62)
