@@ -8,6 +8,8 @@ import os
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +113,8 @@ def run(job: Job, seeds: Sequence[int], processes: int = 2, ray: bool = False) -
         ray: Run them as Ray tasks, on whatever machines Ray has; files of the job must be there under the same names.
 
     Raises:
-        ConfigError: Ray is asked for and not installed; or a process cannot be made ready, see `attempt`.
+        ConfigError: Ray is asked for and not installed; or a process cannot be made ready, see `attempt`; or was ended
+            from outside.
     """
     if not seeds:
         return
@@ -122,14 +125,19 @@ def run(job: Job, seeds: Sequence[int], processes: int = 2, ray: bool = False) -
         return
     os.environ.setdefault("MUJOCO_GL", "osmesa")
     # Each process computes on one thread; more would fight over the same cores.
-    with _one_thread():
-        pool = multiprocessing.get_context("spawn").Pool(min(processes, len(seeds)), begin, (job,))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(processes, len(seeds)), spawn, begin, (job,))
     try:
-        yield from pool.imap_unordered(attempt, list(seeds))
-        pool.close()
+        with _one_thread():  # here they are started
+            tries = [pool.submit(attempt, seed) for seed in seeds]
+        for done in as_completed(tries):
+            yield done.result()
+    except BrokenProcessPool:
+        raise ConfigError("a process of the tries was ended from outside; with fewer at once memory may do.") from None
     finally:
-        pool.terminate()
-        pool.join()
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
