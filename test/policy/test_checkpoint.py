@@ -85,6 +85,17 @@ def test_a_tensor_with_nan_is_refused(saved: Path) -> None:
         load_checkpoint(saved)
 
 
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_what_could_not_be_read_again_does_not_replace_what_can(saved: Path, value: float) -> None:
+    model, info = load_checkpoint(saved)
+    before = saved.read_bytes()
+    with torch.no_grad():
+        model.inlet.weight[0, 0] = value
+    with pytest.raises(ConfigError, match=r"policy.safetensors is not written: inlet\.weight has values"):
+        save_checkpoint(saved, model, info)
+    assert saved.read_bytes() == before
+
+
 def test_an_unknown_key_of_the_model_is_refused(saved: Path) -> None:
     edit(saved, model={"joints": JOINTS, "cameras": ["front"], "chanels": 4})
     with pytest.raises(ConfigError, match='did you mean "channels"'):

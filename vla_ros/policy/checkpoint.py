@@ -52,7 +52,11 @@ class CheckpointInfo:
 
 
 def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
-    """Write the file whole or not at all; weights in half precision, statistics in single."""
+    """Write the file whole or not at all; weights in half precision, statistics in single.
+
+    Raises:
+        ConfigError: A value is NaN or infinite, or too great for half precision; such a file would not be read again.
+    """
     header = {
         "format": FORMAT,
         "robot": info.robot,
@@ -70,6 +74,9 @@ def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
         for name, value in model.state_dict().items()
         if not name.startswith("auxiliary.")
     }
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ConfigError(f"{path.name} is not written: {name} has values that are NaN, or above 65504.")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_bytes(save(tensors, metadata={KEY: json.dumps(header, sort_keys=True)}))
