@@ -223,7 +223,7 @@ class CellRun:
 
     def _evaluate(self, way: str) -> None:
         block, tries = self.cell.block, self.folder / f"tries_{way}.jsonl"
-        done = [Result(**json.loads(line)) for line in tries.read_text().splitlines()] if tries.exists() else []
+        done = _tried(tries)
         had = {r.notes["seed"] for r in done}
         seeds = [s for s in range(EVALUATION_SEED, EVALUATION_SEED + self.budget.episodes) if s not in had]
         order = Order(seeds, block.driven(way != "fixed"), 1, self.executing(way), through=block.through)
@@ -236,6 +236,15 @@ class CellRun:
         failed = sorted(r.notes["seed"] for r in done if not r.success)
         self.record["rows"][way] = {**row, "jerk_over_limit": block.limits is not None, "failed": failed}
         self._keep()
+
+
+def _tried(path: Path) -> list[Result]:
+    """The tries there are; a last line that was cut off is taken away, for the next one would be glued to it."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]
+    if len(whole) < len(lines):
+        path.write_text("".join(whole), encoding="utf-8")
+    return [Result(**json.loads(line)) for line in whole]
 
 
 def _append(file: TextIO, result: Result) -> None:

@@ -143,9 +143,8 @@ def timed(call: Callable[[], object]) -> Timed:
 def interleaved(calls: dict[str, Callable[[], Timed]], rounds: int) -> dict[str, Timed]:
     """Medians of processor and wall time [s]; each round calls all, in turn forwards and backwards."""
     seen: dict[str, list[Timed]] = {name: [] for name in calls}
-    for name, call in calls.items():
+    for call in calls.values():
         call()  # warm, and not counted
-        del name
     for k in range(rounds):
         for name in list(calls)[:: 1 if k % 2 else -1]:
             seen[name].append(calls[name]())

@@ -48,6 +48,9 @@ def test_02_derivative(count: int, degree: int) -> None:
         (lambda: sample_basis([1.1], 4, 3), "must lie in"),
         (lambda: sample_basis([float("nan")], 4, 3), "must lie in"),
         (lambda: derivative_points(np.zeros((4, 1)), 3, 1.0, 4), "no derivative of order 4"),
+        (lambda: derivative_points(np.zeros(4), 3, 1.0), "finite control points of shape"),
+        (lambda: derivative_points(np.full((4, 1), np.nan), 3, 1.0), "finite control points of shape"),
+        (lambda: derivative_points(np.zeros((4, 1)), 3, 0.0), "a duration greater than zero"),
     ],
 )
 def test_02_a_basis_out_of_range_is_refused(call, says: str) -> None:

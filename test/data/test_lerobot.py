@@ -224,7 +224,22 @@ def change(folder: Path, **values) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+def change_extra(folder: Path, **values) -> None:
+    extra = json.loads((folder / "meta" / "info.json").read_text())["vla_ros"]
+    change(folder, vla_ros={**extra, **values})
+
+
+def empty(folder: Path) -> None:
+    file = folder / "data/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(file).slice(0, 0), file)
+
+
 DAMAGE = [
+    (lambda f: change(f, fps=29.97), "has 29.97 frames per second; .* a whole number"),
+    (lambda f: change(f, fps=0), "has 0 frames per second"),
+    (lambda f: change_extra(f, notes=[]), r"does not hold the demonstrations .* \(sizes\)"),
+    (lambda f: change_extra(f, demos={**INFO.to_json(), "cameras": ["top"]}), r"\['observation.images.top'\]"),
+    (empty, "is damaged"),
     (lambda f: (f / "meta" / "info.json").unlink(), "is not a LeRobot dataset"),
     (lambda f: (f / "meta" / "info.json").write_text("[]"), "is not a LeRobot dataset"),
     (lambda f: change(f, codebase_version="v2.1"), "reads v3.0"),

@@ -58,6 +58,13 @@ def test_another_format_is_refused(saved: Path) -> None:
         load_checkpoint(saved)
 
 
+@pytest.mark.parametrize("header", [{"seed": "seven"}, {"notes": [1]}, {"model": 3}, {"sentences": [1]}])
+def test_a_damaged_header_is_refused_in_one_sentence(saved: Path, header: dict) -> None:
+    edit(saved, **header)
+    with pytest.raises(ConfigError, match=r"policy\.safetensors"):
+        load_checkpoint(saved)
+
+
 def test_a_missing_tensor_is_refused(saved: Path) -> None:
     tensors = load_file(saved)
     del tensors["joint_std"]
@@ -76,6 +83,17 @@ def test_a_tensor_with_nan_is_refused(saved: Path) -> None:
     edit(saved, {**load_file(saved), "joint_std": torch.tensor([1.0, float("nan"), 1.0])})
     with pytest.raises(ConfigError, match="NaN or infinite"):
         load_checkpoint(saved)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_what_could_not_be_read_again_does_not_replace_what_can(saved: Path, value: float) -> None:
+    model, info = load_checkpoint(saved)
+    before = saved.read_bytes()
+    with torch.no_grad():
+        model.inlet.weight[0, 0] = value
+    with pytest.raises(ConfigError, match=r"policy.safetensors is not written: inlet\.weight has values"):
+        save_checkpoint(saved, model, info)
+    assert saved.read_bytes() == before
 
 
 def test_an_unknown_key_of_the_model_is_refused(saved: Path) -> None:

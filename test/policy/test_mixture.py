@@ -53,6 +53,18 @@ def test_fusion(fuse) -> None:
     torch.testing.assert_close(fuse(heads, weights)[:, 29], heads[:, 9, 29])
 
 
+@pytest.mark.parametrize("head", ["bins", "beast_tokens"])
+def test_fusion_of_tokens_mixes_probabilities(head: str) -> None:
+    """Check 3 for heads that classify; a horizon that does not reach a step counts nothing there."""
+    net = model(head, mixed=True)
+    shape = (2, 3, net.code.steps, 3, 64)
+    outputs = torch.randn(shape, generator=torch.Generator().manual_seed(0)).log_softmax(dim=-1)
+    weights = net.mixture.weights(5.0 * torch.randn(2, 3, net.code.steps * 3, 32))
+    wanted = (outputs.exp() * weights[..., None, None]).sum(dim=1)
+    torch.testing.assert_close(net.head.fuse(outputs, weights).exp(), wanted)
+    torch.testing.assert_close(net.head.fuse(outputs, weights)[:, -1], outputs[:, -1, -1])
+
+
 def test_what_must_not_be_averaged_is_one_of_the_values() -> None:
     values = torch.tensor([-0.06, -0.06, 0.62]).view(1, 3, 1, 1)
     assert choose(values, torch.tensor([0.2, 0.2, 0.6]).view(1, 3, 1)).item() == pytest.approx(0.62)
@@ -125,6 +137,10 @@ def test_balance_loss() -> None:
     one[:, 9] = 1.0
     assert balance_loss(one, TEN).item() == pytest.approx(sum(range(2, 11)) / 9, rel=1e-5)
     assert balance_loss(torch.ones(2, 1, 30), (30,)).item() == 0.0
+    # It is the mean over the batch that is to be even: two samples that lean to different sides are.
+    leaning = torch.tensor([[[0.9], [0.1]], [[0.1], [0.9]]]).expand(2, 2, 4).clone()
+    assert balance_loss(leaning, (4, 8)).item() == pytest.approx(0.0, abs=1e-9)
+    assert balance_loss(leaning[:1], (4, 8)).item() == pytest.approx(2 * 0.8**2, rel=1e-5)
     # Weights between 8.9 and 10.3 % of ten horizons, the range of the published ones.
     spread = torch.linspace(0.089, 0.103, 10)
     near = torch.where(active, spread[:, None], torch.zeros(())) / torch.where(active, spread[:, None], 0.0).sum(dim=0)

@@ -1,5 +1,6 @@
 """Demonstrations on disk, whole or absent; and what is done to their images."""
 
+import json
 import os
 import pickle
 from dataclasses import replace
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.data.augment import AugmentConfig, augment
+from vla_ros.data.augment import AugmentConfig, change, draw
 from vla_ros.data.demos import DemoDataset, DemoInfo, DemoWriter, Episode, read_episode
 
 INFO = DemoInfo("pick_place", "so101", ("a", "b"), ("front",), ("x",), 16, 0.05, 8)
@@ -72,6 +73,27 @@ def test_a_damaged_file_is_refused(tmp_path) -> None:
         read_episode(path)
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"meta": []}, "is not a demonstration"),
+        ({"meta": {"format": 2}}, "has demonstration format 2; this version reads 1"),
+        ({"meta": {"format": 1}}, r"is damaged \(it lacks 'task'\)"),
+        ({"image.front": None}, r"is damaged \(it lacks 'image.front'\)"),
+        ({"joints": np.full((5, 2), np.nan)}, r"000000\.npz is damaged \(joints of an episode must be finite\)"),
+        ({"labels": np.full((5, 8, 2), "a")}, "is damaged"),
+    ],
+)
+def test_a_file_that_lacks_something_is_refused_by_name(tmp_path, change: dict, says: str) -> None:
+    path = DemoWriter(tmp_path, INFO).write(episode(), 0)
+    with np.load(path) as file:
+        held = {**file, **change}
+    held |= {"meta": np.array(json.dumps(held["meta"]))} if "meta" in change else {}
+    np.savez(path, **{name: value for name, value in held.items() if value is not None})
+    with pytest.raises(ConfigError, match=says):
+        read_episode(path)
+
+
 def test_a_pickle_is_refused_and_never_runs(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
 
@@ -94,13 +116,16 @@ def test_a_data_set_grows_and_refuses_another_kind(tmp_path) -> None:
     writer.write(episode(5, 1), 0)
     data = DemoDataset(tmp_path)
     assert len(data) == 5
-    writer.write(episode(3, 2), 1)
-    assert data.refresh(tmp_path) == 1
+    data.add(*read_episode(writer.write(episode(3, 2), 1)))
     assert len(data) == 8
     assert data.locate(np.array([0, 5, 7])).tolist() == [[0, 0], [1, 0], [1, 2]]
     assert data.stacked("truth").shape == (8, 1)
     with pytest.raises(ConfigError, match="different kinds"):
         data.add(replace(INFO, robot="panda"), episode())
+
+
+def augment(images: np.ndarray, rng: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    return change(images, draw(len(images), rng, config), config)
 
 
 def test_augmentation_keeps_shape_and_range_and_the_original() -> None:

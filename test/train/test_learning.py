@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from vla_ros.core.errors import UnknownName
 from vla_ros.core.records import Observation
 from vla_ros.data.demos import DemoDataset, DemoInfo, Episode
 from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.policy.instruction import KEPT
 from vla_ros.policy.learned import LearnedPolicy
 from vla_ros.train.batches import BatchMaker
 from vla_ros.train.config import TrainConfig
@@ -93,6 +95,21 @@ def test_metric_weighs_joints_and_time() -> None:
     heavy = model.loss_weights(maker.joints, maker.labels, np.array([1.0, 2.0]), 0.3)
     torch.testing.assert_close(heavy[0, :, 1], 2.0 * plain[0, :, 1])
     torch.testing.assert_close(heavy[-1, :, 0], 0.3 * plain[-1, :, 0])
+
+
+def test_a_checkpoint_gets_every_sentence_of_the_training() -> None:
+    """However many: the policy starts with the first, and without the tokenizer, which may be elsewhere."""
+    config, one = replace(CONFIG, network=replace(CONFIG.network, language="backbone")), world(1)
+    told = [f"task {k}" for k in range(KEPT + 6)]
+    for sentence in told:
+        one.add(one.info, replace(one.episodes[0], instruction=sentence))
+    assert set(BatchMaker(one, config, 0).sentences.kept()) == {"go to the square", *told}
+
+
+def test_a_weight_of_a_joint_that_is_none_is_refused() -> None:
+    config = replace(CONFIG, joint_weights={"bb": 2.0})
+    with pytest.raises(UnknownName, match='unknown joint "bb" in joint_weights; did you mean "b"'):
+        Learner(BatchMaker(world(1), config, 0), config, 0)
 
 
 def test_every_frame_comes_once_before_any_comes_twice() -> None:

@@ -45,6 +45,12 @@ def test_the_same_seeds_give_the_same_tries(tmp_path: Path) -> None:
     assert states[0] == states[1]
 
 
+@HERE
+def test_a_task_that_is_none_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match=r'^unknown task "pick_plaze"; did you mean "pick_place"\?$'):
+        list(run(replace(JOB, task="pick_plaze"), (4,), 1, ray=True))
+
+
 def test_without_ray_it_is_said(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match="many machines need Ray"):

@@ -1,12 +1,20 @@
 """Tries in the simulated world: alignment by time, disturbance, what is kept, and the planner in between."""
 
+import multiprocessing
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
+from train.worlds import Deadly, Slow
 
 from vla_ros.config import config_dir, load_robot
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import NS, Chunk
 from vla_ros.data.executors import LinearExecutor, PlannerExecutor
+from vla_ros.data.record import Job, run
 from vla_ros.data.rollout import (
     AUXILIARY,
     Disturbance,
@@ -186,3 +194,39 @@ def test_a_policy_that_is_told_stays_closer_to_what_is_executed(stage) -> None:
 def test_only_a_checkpoint_through_the_planner_can_be_told() -> None:
     with pytest.raises(ConfigError, match="--through planner"):
         evaluate(None, 1, condition=True)
+
+
+def test_a_task_that_is_none_is_one_sentence_and_not_an_endless_wait() -> None:
+    """A pool begins anew, for ever, what ends while it is made ready: so that must not end."""
+    code = "from vla_ros.train.evaluate import main\nif __name__ == '__main__':\n    main({})"
+    given = ["--checkpoint", "expert", "--episodes", "1", "--processes", "1", "--task", "pick_plaze"]
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(given)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert 'evaluate: unknown task "pick_plaze"; did you mean "pick_place"?' in done.stderr
+
+
+def test_a_process_that_is_killed_is_noticed() -> None:
+    job = Job("pick_place", "so101", (), RolloutConfig(), stage=Deadly)
+
+    def enough(*_: object) -> None:
+        raise TimeoutError("it was not noticed, and the others would wait for ever.")
+
+    before = signal.signal(signal.SIGALRM, enough)
+    signal.alarm(60)
+    try:
+        with pytest.raises(ConfigError, match="ended from outside"):
+            list(run(job, [0, 1], processes=1))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_leaving_early_ends_the_processes() -> None:
+    tries = run(Job("pick_place", "so101", (), RolloutConfig(), stage=Slow), range(10, 13), processes=2)
+    first = next(tries)
+    begun = time.monotonic()
+    tries.close()
+    assert time.monotonic() - begun < 20.0
+    assert first.notes == {"seed": 10, "threads": "1"}
+    assert not multiprocessing.active_children()

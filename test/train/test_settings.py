@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.data.rollout import Result
 from vla_ros.train.config import load_config
 from vla_ros.train.evaluate import main, make_executor, report, wilson
+from vla_ros.train.run import Run, Trainer
 
 
 def test_every_configuration_that_ships_loads() -> None:
@@ -78,6 +80,26 @@ def test_unknown_executor_is_refused() -> None:
 def test_evaluate_answers_a_missing_checkpoint_with_a_sentence(tmp_path, capsys) -> None:
     assert main(["--checkpoint", str(tmp_path / "none.safetensors"), "--episodes", "1"]) == 1
     assert "there is no checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (["--seed", "-1"], "seeds must not be negative; got -1"),
+        (["--episodes", "-2"], "-2 tries by 2 processes"),
+        (["--processes", "0"], "by 0 processes"),
+        (["--delay-ms=-100"], 'at least 0, or LOW:HIGH; got "-100"'),
+        (["--delay-ms", "0:inf"], "--delay-ms takes"),
+    ],
+)
+def test_evaluate_answers_numbers_that_are_none_with_a_sentence(capsys, given: list[str], says: str) -> None:
+    assert main(["--checkpoint", "expert", "--episodes", "1", *given]) == 1
+    assert says in capsys.readouterr().err
+
+
+def test_a_run_needs_a_seed() -> None:
+    with pytest.raises(ConfigError, match="must not be negative; got -1"):
+        Trainer(Run(load_config(None), -1, 1.0, Path("nowhere"), "train"))
 
 
 def test_simulator_and_core_do_not_load_torch() -> None:

@@ -112,9 +112,14 @@ def derivative_points(control: npt.ArrayLike, degree: int, duration_s: float, or
         derivative of the whole curve, between samples too.
 
     Raises:
-        ConfigError: The order or the degree is out of range.
+        ConfigError: The order, the degree or the duration is out of range, or the control points are not finite.
     """
     points = np.asarray(control, dtype=np.float64)
+    if points.ndim < 2 or not np.isfinite(points).all() or not 0.0 < duration_s < np.inf:
+        raise ConfigError(
+            "a derivative needs finite control points of shape (..., N, D) and a duration greater than zero; "
+            f"got shape {points.shape} and {duration_s} s."
+        )
     knots = uniform_knots(points.shape[-2], degree)
     if not 0 <= order <= degree:
         raise ConfigError(f"a B-spline of degree {degree} has no derivative of order {order}.")

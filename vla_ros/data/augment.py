@@ -74,8 +74,3 @@ def change(images: npt.NDArray[np.uint8], changes: Changes, config: AugmentConfi
         moved = padded[top : top + size, left : left + size]
         cv2.LUT(moved, np.ascontiguousarray(tables[k].T)[:, None, :], dst=out[k])
     return out
-
-
-def augment(images: npt.NDArray[np.uint8], rng: np.random.Generator, config: AugmentConfig) -> npt.NDArray[np.uint8]:
-    """`draw` and `change` in one."""
-    return change(images, draw(len(images), rng, config), config)

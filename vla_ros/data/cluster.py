@@ -33,7 +33,7 @@ def run_with_ray(job: Job, seeds: Sequence[int], processes: int) -> Iterator[Res
     """As `record.run`; a Ray that was not running before is ended afterwards.
 
     Raises:
-        ConfigError: Ray is not installed, or the cluster in RAY_ADDRESS does not let us in.
+        ConfigError: Ray is not installed, the cluster in RAY_ADDRESS does not let us in, or see `record.attempt`.
     """
     abroad = bool(os.environ.get("RAY_ADDRESS"))
     if not abroad:
@@ -62,6 +62,8 @@ def run_with_ray(job: Job, seeds: Sequence[int], processes: int) -> Iterator[Res
     workers = [make.remote(job) for _ in range(count)]
     try:
         yield from ActorPool(workers).map_unordered(lambda worker, seed: worker.attempt.remote(seed), list(seeds))
+    except ConfigError as error:
+        raise ConfigError(str(getattr(error, "cause", error))) from None  # without the traceback Ray puts around it
     finally:
         for worker in workers:
             ray.kill(worker)

@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,13 @@ class DemoInfo:
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {**vars(self), **{n: list(getattr(self, n)) for n in ("joints", "cameras", "auxiliary")}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> DemoInfo:
+        """What `to_json` gave, in whatever else there is; a KeyError where something is not."""
+        plain: dict[str, Any] = {f.name: data[f.name] for f in fields(cls)}
+        plain |= {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+        return cls(**plain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,23 +144,20 @@ def read_episode(path: Path) -> tuple[DemoInfo, Episode]:
         with np.load(path, allow_pickle=False) as data:
             meta = json.loads(str(data["meta"]))
             arrays = {name: data[name] for name in data.files if name != "meta"}
+        version = meta.get("format")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path} is not a demonstration ({str(error).splitlines()[0]}).") from None
-    if meta.get("format") != FORMAT:
-        raise ConfigError(f"{path} has demonstration format {meta.get('format')}; this version reads {FORMAT}.")
-    info = DemoInfo(
-        task=meta["task"],
-        robot=meta["robot"],
-        joints=tuple(meta["joints"]),
-        cameras=tuple(meta["cameras"]),
-        auxiliary=tuple(meta["auxiliary"]),
-        image_size=int(meta["image_size"]),
-        dt_s=float(meta["dt_s"]),
-        waypoints=int(meta["waypoints"]),
-    )
-    images = {c: arrays[f"image.{c}"] for c in info.cameras}
-    episode = Episode(images, arrays["joints"], arrays["labels"], arrays["truth"], meta["instruction"], meta["notes"])
-    check_episode(info, episode)
+    if version != FORMAT:
+        raise ConfigError(f"{path} has demonstration format {version}; this version reads {FORMAT}.")
+    try:
+        info = DemoInfo.from_json(meta)
+        images = {c: arrays[f"image.{c}"] for c in info.cameras}
+        joints, labels, truth = (arrays[name] for name in ("joints", "labels", "truth"))
+        episode = Episode(images, joints, labels, truth, meta["instruction"], meta["notes"])
+        check_episode(info, episode)
+    except (KeyError, TypeError, ValueError) as error:
+        text = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise ConfigError(f"{path} is damaged ({text}).") from None
     return info, episode
 
 
@@ -169,18 +173,9 @@ class DemoDataset:
         """Read every episode in `folder`, if given."""
         self.info: DemoInfo | None = None
         self.episodes: list[Episode] = []
-        self._seen: set[Path] = set()
         self._index = np.zeros((0, 2), dtype=np.int64)
-        if folder is not None:
-            self.refresh(folder)
-
-    def refresh(self, folder: Path) -> int:
-        """Read the files that are new in `folder`; returns how many."""
-        new = [p for p in sorted(folder.glob("*.npz")) if p not in self._seen]
-        for path in new:
+        for path in sorted(folder.glob("*.npz")) if folder is not None else ():
             self.add(*read_episode(path))
-            self._seen.add(path)
-        return len(new)
 
     def add(self, info: DemoInfo, episode: Episode) -> None:
         """Append one episode.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from vla_ros.core.errors import ConfigError
 from vla_ros.data.demos import DemoDataset, DemoInfo, Episode, check_episode
 from vla_ros.data.lerobot import Frames, Head, write_dataset
 from vla_ros.data.lerobot_read import read_dataset, read_head
+from vla_ros.data.source import ACTION, CAMERA, STATE
 
-STATE, ACTION, CAMERA = "observation.state", "action", "observation.images."
 LABELS, TRUTH = "labels", "truth"  # not "action…" or "observation…": LeRobot's policies are to leave them alone
 
 
@@ -70,14 +69,18 @@ def load_demos(folder: Path) -> DemoDataset:
     Raises:
         ConfigError: Not a dataset, damaged, or not one of demonstrations.
     """
-    head, _ = read_head(folder)
+    head, about = read_head(folder)
     try:
-        plain: dict[str, Any] = {f.name: head.extra["demos"][f.name] for f in fields(DemoInfo)}
-        plain |= {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
-        info = DemoInfo(**plain)
+        info = DemoInfo.from_json(head.extra["demos"])
         notes = list(head.extra["notes"])
     except (KeyError, TypeError):
         raise ConfigError(f"{folder} is a LeRobot dataset, but not of demonstrations of this package.") from None
+    needed = {STATE, LABELS, *([TRUTH] if info.auxiliary else []), *(CAMERA + name for name in info.cameras)}
+    lacks = sorted(needed - {*head.vectors, *head.images})
+    if lacks or len(head.vectors[LABELS]) != info.waypoints * len(info.joints) or len(notes) != about["total_episodes"]:
+        raise ConfigError(
+            f"{folder} does not hold the demonstrations that its info.json speaks of ({lacks or 'sizes'})."
+        )
     data = DemoDataset()
     for number, frames in enumerate(read_dataset(folder)):
         labels = frames.vectors[LABELS].reshape(len(frames), info.waypoints, len(info.joints))

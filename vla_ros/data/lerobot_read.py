@@ -40,6 +40,10 @@ def read_head(folder: Path) -> tuple[Head, dict[str, Any]]:
         raise ConfigError(f"{folder} is not a LeRobot dataset ({error!r}).") from None
     if version != VERSION:
         raise ConfigError(f"{folder} is a LeRobot dataset {version}; this version reads {VERSION}.")
+    if head.fps != info["fps"] or head.fps < 1:
+        raise ConfigError(
+            f"{folder} has {info['fps']} frames per second; a LeRobot dataset has a whole number of them."
+        )
     return head, info
 
 
@@ -73,7 +77,9 @@ def read_dataset(folder: Path, images: Collection[str] | None = None) -> Iterato
                     folder, head, wanted, info, episodes.get(rows["episode_index"][0].as_py(), {}), len(rows)
                 )
                 yield _frames(head, rows, wanted, seen, tasks[rows["task_index"][0].as_py()])
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except ConfigError:
+        raise
+    except (OSError, KeyError, IndexError, ValueError, pa.ArrowException) as error:
         raise ConfigError(f"{folder} is damaged ({str(error).splitlines()[0]}).") from None
     if frames != info.get("total_frames"):
         raise ConfigError(f"{folder} holds {frames} frames; its info.json says {info.get('total_frames')}.")

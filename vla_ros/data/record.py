@@ -6,11 +6,15 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vla_ros.core.errors import ConfigError, VlaError
 from vla_ros.data.demos import DemoInfo, DemoWriter
 from vla_ros.data.rollout import Result, RolloutConfig, Stage, expert_driver, policy_driver
 
@@ -57,6 +61,17 @@ def begin(job: Job) -> None:
     # Ctrl-C is for the parent, which ends the children.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("MUJOCO_GL", "osmesa")
+    _state.clear()
+    try:
+        _prepare(job)
+    except Exception as error:
+        # A pool starts a process that ends in here anew, without end; so the first try says it. In plain words, for
+        # not every error can be sent to another process.
+        told = isinstance(error, VlaError)
+        _state["refused"] = ConfigError(str(error)) if told else RuntimeError(traceback.format_exc())
+
+
+def _prepare(job: Job) -> None:
     stage = job.stage(job.task, job.cameras)
     driver = expert_driver(job.rollout.dt_s)
     if job.checkpoint is not None:
@@ -69,7 +84,13 @@ def begin(job: Job) -> None:
 
 
 def attempt(seed: int) -> Result:
-    """One try; its frames go to disk."""
+    """One try; its frames go to disk.
+
+    Raises:
+        ConfigError: This process could not be made ready: no such task, or a policy that does not fit.
+    """
+    if "refused" in _state:
+        raise _state["refused"]
     job: Job = _state["job"]
     result: Result = _state["stage"].run(
         seed, _state["driver"], job.rollout, executor=job.executor, keep=_state["writer"] is not None
@@ -92,7 +113,8 @@ def run(job: Job, seeds: Sequence[int], processes: int = 2, ray: bool = False) -
         ray: Run them as Ray tasks, on whatever machines Ray has; files of the job must be there under the same names.
 
     Raises:
-        ConfigError: Ray is asked for and not installed.
+        ConfigError: Ray is asked for and not installed; or a process cannot be made ready, see `attempt`; or was ended
+            from outside.
     """
     if not seeds:
         return
@@ -103,14 +125,19 @@ def run(job: Job, seeds: Sequence[int], processes: int = 2, ray: bool = False) -
         return
     os.environ.setdefault("MUJOCO_GL", "osmesa")
     # Each process computes on one thread; more would fight over the same cores.
-    with _one_thread():
-        pool = multiprocessing.get_context("spawn").Pool(min(processes, len(seeds)), begin, (job,))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(processes, len(seeds)), spawn, begin, (job,))
     try:
-        yield from pool.imap_unordered(attempt, list(seeds))
-        pool.close()
+        with _one_thread():  # here they are started
+            tries = [pool.submit(attempt, seed) for seed in seeds]
+        for done in as_completed(tries):
+            yield done.result()
+    except BrokenProcessPool:
+        raise ConfigError("a process of the tries was ended from outside; with fewer at once memory may do.") from None
     finally:
-        pool.terminate()
-        pool.join()
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ class DataConfig:
         joints: The robot's names of the columns, in the order of the columns; empty where the dataset's own names are
             the robot's, but for an ending like ".pos".
         units: Of state and action: "rad" or "deg".
-        scale: Factor per joint on top, where a joint is counted in something else [rad per unit].
+        scale: Factor of a joint that is counted in something else, in place of that of `units` [rad per unit].
         cameras: Name of a camera to the dataset's feature; "observation.images.NAME" where not given.
     """
 

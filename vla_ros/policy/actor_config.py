@@ -67,3 +67,8 @@ class ActorConfig:
         whole = all(type(h) is int for h in self.horizons)
         rising = whole and all(a < b for a, b in zip((0, *self.horizons), self.horizons, strict=False))
         require(rising, f"actor.horizons must be whole numbers that increase from 1 on; got {self.horizons}.")
+        require(
+            len(self.horizons) < 2 or self.consensus.voters <= len(self.horizons),
+            f"consensus: voters must not be more than the {len(self.horizons)} horizons, or no more than the first "
+            f"waypoints would ever be executed; got {self.consensus.voters}.",
+        )

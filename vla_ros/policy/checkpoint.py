@@ -52,7 +52,11 @@ class CheckpointInfo:
 
 
 def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
-    """Write the file whole or not at all; weights in half precision, statistics in single."""
+    """Write the file whole or not at all; weights in half precision, statistics in single.
+
+    Raises:
+        ConfigError: A value is NaN or infinite, or too great for half precision; such a file would not be read again.
+    """
     header = {
         "format": FORMAT,
         "robot": info.robot,
@@ -70,6 +74,9 @@ def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
         for name, value in model.state_dict().items()
         if not name.startswith("auxiliary.")
     }
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ConfigError(f"{path.name} is not written: {name} has values that are NaN, or above 65504.")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_bytes(save(tensors, metadata={KEY: json.dumps(header, sort_keys=True)}))
@@ -130,6 +137,9 @@ def load_checkpoint(
         raise ConfigError(f"{path.name} has checkpoint format {data.get('format')}; this version reads {FORMAT}.")
     if not isinstance(data.get("model"), dict) or not isinstance(data.get("robot"), str):
         raise ConfigError(f"the header of {path.name} lacks its robot or its model.")
+    seed, notes = data.get("seed", 0), data.get("notes") or {}
+    if type(seed) is not int or not isinstance(notes, dict):
+        raise ConfigError(f"the header of {path.name} has a seed that is no whole number, or notes without names.")
     if robot is not None and data["robot"] != robot:
         raise ConfigError(f'{path.name} was trained for robot "{data["robot"]}", not for "{robot}".')
     config = from_mapping(ModelConfig, {**data["model"], "auxiliary": 0}, path.name)
@@ -156,8 +166,8 @@ def load_checkpoint(
         instruction=str(data.get("instruction", "")),
         model=config,
         command=str(data.get("command", "")),
-        seed=int(data.get("seed", 0)),
-        notes=dict(data.get("notes") or {}),
+        seed=seed,
+        notes=notes,
         sentences=_sentences(data.get("sentences"), config, path.name),
     )
     return model, info

@@ -35,7 +35,7 @@ _ENCODERS: dict[str, tuple[Callable[..., Encode], int | None]] = {}
 READERS = ("florence2", "smolvlm")
 """Image encoders that read the sentence themselves."""
 KEPT = 64
-"""Sentences remembered at most; the oldest goes first, for sentences come from a topic."""
+"""Sentences remembered at work; the oldest goes first, for they come from a topic."""
 
 
 def sentence_encoder(name: str, size: int | None = None) -> Callable[[E], E]:
@@ -74,7 +74,14 @@ def usual_language(encoder: str) -> str:
 class Sentences:
     """Sentences and their numbers; the encoder is made when the first unknown one comes."""
 
-    def __init__(self, name: str, words: int, weights: str = "", known: Mapping[str, Words] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        words: int,
+        weights: str = "",
+        known: Mapping[str, Words] | None = None,
+        most: float = KEPT,
+    ) -> None:
         """Choose the encoder.
 
         Args:
@@ -82,12 +89,13 @@ class Sentences:
             words: Numbers asked for.
             weights: Folder of a backbone, for encoders that read its tokenizer.
             known: Sentences that need not be encoded again; they are kept for good.
+            most: How many others are remembered; a training, whose sentences its checkpoint is to carry, asks for all.
 
         Raises:
             UnknownName: There is none of that name.
         """
         self._size, self._make, self._weights = sentence_size(name, words), _ENCODERS[name][0], weights
-        self._name = name
+        self._name, self._most = name, most
         self._known = dict(known or {})
         self._kept: OrderedDict[str, Words] = OrderedDict()
         self._encode: Encode | None = None
@@ -105,7 +113,7 @@ class Sentences:
             if self._encode is None:
                 self._encode = self._make(self._size, self._weights)
             found = self._kept[sentence] = self._encode(sentence)
-            if len(self._kept) > KEPT:
+            if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         return found
 

@@ -139,8 +139,7 @@ class LearnedPolicy:
         order = reorder(observation.joints, self.joints, "the observation")
         joints = torch.from_numpy(observation.positions[order].astype(np.float32))[None].to(self._device)
         images = self._look([observation.images[name] for name in self.cameras])
-        told = observation.instruction or self.info.instruction
-        words = torch.from_numpy(self._sentences(told))[None].to(self._device)
+        words = self._words(observation.instruction or self.info.instruction)
         committed = committed if self._condition else None
         stamp = observation.stamp_ns
         wanted = self._wanted(committed, stamp) if committed is not None and self._guides else None
@@ -152,6 +151,17 @@ class LearnedPolicy:
         count = act.execute[0]
         self.doubt_rad = None if act.apart is None else float(act.apart[0, :count].mean())
         return self._chunk(stamp, act, None if self._guides else committed)
+
+    def _words(self, sentence: str) -> torch.Tensor:
+        """The sentence as the network takes it.
+
+        Raises:
+            RecordError: It is a new one, and its encoder is not here: that is for whoever said it, and not the end.
+        """
+        try:
+            return torch.from_numpy(self._sentences(sentence))[None].to(self._device)
+        except ConfigError as error:
+            raise RecordError(f'"{sentence}" is new to this checkpoint: {error}') from None
 
     def _wanted(self, committed: Committed, stamp_ns: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Where the plan in force is at the waypoints, and how firmly that is wanted; None where nothing is."""

@@ -54,7 +54,7 @@ class BatchMaker:
         self._rng = np.random.default_rng(seed)
         self._order = np.zeros(0, dtype=np.int64)
         n = config.network
-        self.sentences = Sentences(n.language, n.words, n.backbone.weights)
+        self.sentences = Sentences(n.language, n.words, n.backbone.weights, most=np.inf)
         self.update()
 
     def update(self) -> None:

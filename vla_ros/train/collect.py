@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from vla_ros.config import require
 from vla_ros.core.errors import ConfigError
 from vla_ros.data.demos import DemoDataset, read_episode
 from vla_ros.data.record import Job, run
@@ -34,7 +35,12 @@ class Collection:
     """
 
     def __init__(self, config: TrainConfig, seed: int, folder: Path, machines: Machines) -> None:
-        """Of recordings in `folder`; process 0 of `machines` records, and all read."""
+        """Of recordings in `folder`; process 0 of `machines` records, and all read.
+
+        Raises:
+            ConfigError: The seed is negative.
+        """
+        require(seed >= 0, f"the seed of a run must not be negative; got {seed}.")
         self.config, self._seed, self._folder, self._machines = config, seed, folder, machines
         self.learned, self.held = DemoDataset(), DemoDataset()
         self.files: list[str] = []

@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vla_ros.config import load_robot
+from vla_ros.config import load_robot, require
 from vla_ros.core.errors import ConfigError, UnknownName, VlaError
 from vla_ros.core.robot import Limits
 from vla_ros.data.executors import PlannerExecutor
@@ -129,8 +129,11 @@ def evaluate(
     """Run `episodes` tries with seeds from `seed` on; the expert drives if `checkpoint` is None.
 
     Raises:
-        ConfigError: The checkpoint does not fit, or is to be told what is committed and cannot be.
+        ConfigError: The checkpoint does not fit, or is to be told what is committed and cannot be; or there is no such
+            seed or number of tries.
     """
+    require(seed >= 0, f"seeds must not be negative; got {seed}.")
+    require(episodes >= 0 and processes >= 1, f"{episodes} tries by {processes} processes cannot be run.")
     if condition and (checkpoint is None or through != "planner"):
         raise ConfigError("what is committed is known with `--through planner` only, and told to a checkpoint only.")
     if checkpoint is not None:
@@ -171,9 +174,11 @@ def report(results: Sequence[Result], limits: Limits | None = None) -> str:
 def _delay(text: str) -> int:
     _, _, high = text.partition(":")
     try:
-        return math.ceil(float(high or text) / 50.0)
-    except ValueError:
-        raise ConfigError(f'--delay-ms takes a number or LOW:HIGH; got "{text}".') from None
+        steps = math.ceil(float(high or text) / 50.0)
+    except (ValueError, OverflowError):
+        steps = -1
+    require(steps >= 0, f'--delay-ms takes a number of at least 0, or LOW:HIGH; got "{text}".')
+    return steps
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vla_ros.core.errors import ConfigError
+from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.policy.build import Model, make_model
 from vla_ros.policy.model import ModelConfig
 from vla_ros.train.batches import Batch, BatchMaker
@@ -75,7 +75,7 @@ class Learner:
             machines: The processes that share the work; None for this one alone.
 
         Raises:
-            ConfigError: A batch cannot be shared evenly.
+            ConfigError: A batch cannot be shared evenly, or a weight is for a joint that is none.
         """
         info = maker.data.info
         if info is None:
@@ -85,6 +85,9 @@ class Learner:
             raise ConfigError(
                 f"a batch of {config.batch} cannot be shared by {m.processes} processes; choose a multiple."
             )
+        for name in config.joint_weights:
+            if name not in info.joints:
+                raise UnknownName("joint", name, info.joints, "joint_weights")
         torch.manual_seed(seed)
         auxiliary = len(info.auxiliary) if config.auxiliary else 0
         rest: dict[str, Any] = {"spline": config.spline, "actor": config.actor, **vars(config.network)}
@@ -124,13 +127,22 @@ class Learner:
         return total, self.machines.mean(parts)
 
     def step(self, progress: float) -> dict[str, float]:
-        """One optimizer step on the next batch; `progress` of the run sets the learning rate."""
+        """One optimizer step on the next batch; `progress` of the run sets the learning rate.
+
+        Raises:
+            ConfigError: The loss or its gradient is NaN or infinite; weights and average are left as they were.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate(progress)
         total, parts = self.loss(self.maker.make(self.config.batch))
         self._optimizer.zero_grad(set_to_none=True)
         self.machines.backward(total)
-        self.machines.clip(list(self._whole.parameters()), 1.0)
+        norm = self.machines.clip(list(self._whole.parameters()), 1.0)
+        if not all(map(math.isfinite, (norm, *parts.values()))):
+            raise ConfigError(
+                f"step {self.step_count + 1} has a loss of {parts['action']:g} and a gradient of {norm:g}, which "
+                f"teaches nothing; training is ended. A lower lr than {self.config.lr:g} or a longer warmup may do."
+            )
         self._optimizer.step()
         self.step_count += 1
         self._average()

@@ -44,9 +44,9 @@ class Machines:
         """Gradients of the mean over all processes."""
         loss.backward()
 
-    def clip(self, parameters: Sequence[nn.Parameter], most: float) -> None:
-        """Bound the norm of all gradients together."""
-        nn.utils.clip_grad_norm_(parameters, most)
+    def clip(self, parameters: Sequence[nn.Parameter], most: float) -> float:
+        """Bound the norm of all gradients together; answers what it was."""
+        return float(nn.utils.clip_grad_norm_(parameters, most))
 
     def told(self, values: Sequence[float]) -> list[float]:
         """What process 0 says, to all: clocks differ."""
@@ -95,9 +95,9 @@ class ManyMachines(Machines):
         """See `Machines`."""
         self._accelerator.backward(loss)
 
-    def clip(self, parameters: Sequence[nn.Parameter], most: float) -> None:
+    def clip(self, parameters: Sequence[nn.Parameter], most: float) -> float:
         """See `Machines`."""
-        self._accelerator.clip_grad_norm_(parameters, most)
+        return float(whole(self._accelerator.clip_grad_norm_(parameters, most)))
 
     def told(self, values: Sequence[float]) -> list[float]:
         """See `Machines`."""

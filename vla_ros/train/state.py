@@ -98,15 +98,20 @@ def check_same(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> N
 
 @contextlib.contextmanager
 def unbroken() -> Iterator[None]:
-    """Ctrl-C waits for the end of what is done within, or what is kept would be half of it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """What would raise KeyboardInterrupt waits for the end of what is done within, or half of it would be kept.
+
+    That is Ctrl-C, and SIGTERM where a command takes it for one. A signal that is ignored stays ignored.
+    """
+    both = (signal.SIGINT, signal.SIGTERM)
+    here = threading.current_thread() is threading.main_thread()
+    held = [n for n in both if here and signal.getsignal(n) is signal.default_int_handler]
     asked: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: asked.append(number))
+    for number in held:
+        signal.signal(number, lambda number, _frame: asked.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in held:
+            signal.signal(number, signal.default_int_handler)
     if asked:
         raise KeyboardInterrupt

@@ -1,0 +1,29 @@
+"""Worlds for tests of what happens around a try; by themselves, for other processes import them by name."""
+
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+from vla_ros.data.rollout import Result
+
+
+class Deadly:
+    """A world whose process is ended in a try, as by a system that has run out of memory."""
+
+    auxiliary = ()
+
+    def __init__(self, _task: str, _cameras: tuple[str, ...]) -> None:
+        self.world = SimpleNamespace(joints=())
+
+    def run(self, seed: int, *_args: object, **_more: object) -> Result:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError(seed)
+
+
+class Slow(Deadly):
+    """A world in which all tries but the one of seed 10 take a minute."""
+
+    def run(self, seed: int, *_args: object, **_more: object) -> Result:
+        time.sleep(0.0 if seed == 10 else 60.0)
+        return Result(True, 0.0, notes={"seed": seed, "threads": os.environ["OMP_NUM_THREADS"]})
