@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
         if config.evaluate:
             print(report(evaluate(path, config.evaluate, task=config.task, robot=config.robot, cameras=config.cameras)))
-    except VlaError as error:
+    except (VlaError, OSError) as error:  # a full disk, a folder that is not ours
         print(f"train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
