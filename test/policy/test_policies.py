@@ -14,7 +14,7 @@ from vla_ros.policy.heads import make_head
 from vla_ros.policy.images import shrink
 from vla_ros.policy.instruction import embed
 from vla_ros.policy.model import ModelConfig, VlaModel
-from vla_ros.policy.policy import make_policy
+from vla_ros.policy.policy import check_answer, make_policy
 
 JOINTS = ("a", "b", "c")
 
@@ -102,7 +102,7 @@ def test_unknown_names_name_the_nearest() -> None:
         find_encoder("keypoints")
     with pytest.raises(UnknownName, match='did you mean "regression"'):
         make_head("regresion", 4, 4, 4)
-    with pytest.raises(ConfigError, match='policy "hold": got an unexpected'):
+    with pytest.raises(ConfigError, match='policy "hold" is made with joints, speed: got an unexpected'):
         make_policy("hold", joints=JOINTS, speed=3)
 
 
@@ -137,3 +137,10 @@ def test_a_policy_of_ones_own_is_found_by_module_and_name(tmp_path, monkeypatch)
         make_policy("no_such_module:still", joints=("a",))
     with pytest.raises(UnknownName, match='did you mean "still"'):
         make_policy("own_policies:stil", joints=("a",))
+
+
+def test_an_answer_that_is_no_chunk_is_refused_in_one_sentence() -> None:
+    chunk = make_policy("hold", joints=JOINTS).infer(see(cameras=()))
+    assert check_answer("hold", chunk) is chunk
+    with pytest.raises(ConfigError, match=r'policy "mine" must answer with a Chunk, .* it gave ndarray'):
+        check_answer("mine", np.zeros((8, 3)))
