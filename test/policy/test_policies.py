@@ -1,5 +1,6 @@
 """Policies by name: what they give, and what they refuse to be shown."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,14 @@ def test_an_answer_that_is_no_chunk_is_refused_in_one_sentence() -> None:
     assert check_answer("hold", chunk) is chunk
     with pytest.raises(ConfigError, match=r'policy "mine" must answer with a Chunk, .* it gave ndarray'):
         check_answer("mine", np.zeros((8, 3)))
+
+
+def test_the_policy_of_ones_own_in_the_docs_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
+    (tmp_path / "module_of_the_docs.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = make_policy("module_of_the_docs:mine", joints=JOINTS)
+    chunk = check_answer("mine", mine.infer(see()))
+    assert (chunk.joints, chunk.positions.shape, chunk.stamp_ns) == (JOINTS, (16, 3), 123)
+    np.testing.assert_allclose(chunk.offsets_s, 0.05 * np.arange(1, 17))

@@ -279,7 +279,12 @@ class PolicyNode(Loop):
         """Write the log."""
         if self._params.log_dir:
             count = max(self._counts["inferences"], 1)
-            summary = {"inferences": 0, **self._counts, "inference_ms": 1e3 * self._inference_s / count, **self._doubts()}
+            summary = {
+                "inferences": 0,
+                **self._counts,
+                "inference_ms": 1e3 * self._inference_s / count,
+                **self._doubts(),
+            }
             (Path(self._params.log_dir) / "policy.json").write_text(json.dumps(summary, indent=1))
 
 
