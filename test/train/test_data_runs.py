@@ -63,6 +63,7 @@ def test_a_checkpoint_is_made_of_a_dataset(tmp_path: Path, train) -> None:
         ("track.held_out=1", "would leave nothing to learn from"),
         ("track.every=0", "track.every must be at least 1"),
         ("cameras=[side] evaluate=1", 'it cannot drive robot "so101" with side: set evaluate=0'),
+        ('joint_weights={"griper":2}', 'unknown joint "griper" in joint_weights; did you mean "gripper"'),
         ("cameras=[side] track.episodes=1", "set evaluate=0 and track.episodes=0"),
     ],
 )

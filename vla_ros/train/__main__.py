@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from vla_ros.config import config_dir, load_robot
-from vla_ros.core.errors import ConfigError, VlaError
+from vla_ros.core.errors import ConfigError, UnknownName, VlaError
 from vla_ros.train.config import TrainConfig, load_config
 from vla_ros.train.evaluate import evaluate, report
 from vla_ros.train.machines import find_machines
@@ -33,15 +33,19 @@ def idle_cores(most: int = 4) -> int:
     return max(1, min(most, round((os.cpu_count() or 1) - os.getloadavg()[0])))
 
 
-def check_driven(config: TrainConfig) -> None:
-    """Refuse at the start what could not be driven at the end: the simulator has one arm and its cameras.
+def check_robot(config: TrainConfig) -> None:
+    """Refuse at the start what does not fit the robot, or could not be driven at the end: the simulator has one arm.
 
     Raises:
-        ConfigError: Another arm or camera, and tries in the simulator are asked for.
+        ConfigError: A weight of no joint; or another arm or camera, and tries in the simulator are asked for.
     """
     from vla_ros.sim.scene import CAMERAS, JOINTS
 
-    fits = set(load_robot(config.robot).joints) == set(JOINTS) and set(config.cameras) <= set(CAMERAS)
+    joints = load_robot(config.robot).joints
+    for name in config.joint_weights:
+        if name not in joints:
+            raise UnknownName("joint", str(name), joints, "joint_weights")
+    fits = set(joints) == set(JOINTS) and set(config.cameras) <= set(CAMERAS)
     if config.data is not None and (config.evaluate or config.track.episodes) and not fits:
         raise ConfigError(
             f"the simulator has the SO-101 with the cameras {' and '.join(CAMERAS)}, so it cannot drive robot "
@@ -73,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load_config(args.config or config_dir() / "train" / "pick_place.yaml", args.settings)
         command = shlex.join(["python", "-m", "vla_ros.train", *given])
-        check_driven(config)
+        check_robot(config)
         order = Run(config, args.seed, args.minutes, args.out, command, args.resume, args.threads)
         machines = find_machines()
         path = Trainer(order, machines).run()
