@@ -80,6 +80,10 @@ class Processes:
             raise ValueError(f'"{name}" is started already; give the second one another name')
         command = [sys.executable, "-m", module, *args]
         settings = {**os.environ, "PYTHONUNBUFFERED": "1", **env}
+        if settings.get("PYTHONPATH"):
+            # A node runs in the folder of its log: "PYTHONPATH=." means the folder the user stands in.
+            parts = settings["PYTHONPATH"].split(os.pathsep)
+            settings["PYTHONPATH"] = os.pathsep.join(part and str(Path(part).absolute()) for part in parts)
         with self.log_file(name).open("ab") as log:
             process = subprocess.Popen(
                 command,

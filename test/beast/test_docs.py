@@ -11,7 +11,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="
 
 def test_the_example_of_the_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    _, code = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     here: dict = {}
     exec(code, here)
     assert here["tokens"].shape == (500, 30)

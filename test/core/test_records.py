@@ -1,5 +1,7 @@
 """Records hold what they are given, by name and read-only, or say in a sentence why they cannot."""
 
+import pickle
+
 import numpy as np
 import pytest
 from core.draw import SEED, T0, arm_limits, names, rng_of
@@ -178,3 +180,9 @@ def test_a_robot_has_the_joints_of_its_limits() -> None:
 def test_an_unknown_name_is_a_sentence_with_the_nearest() -> None:
     assert str(UnknownName("robot", "so100", ["so101", "ur5"])) == 'unknown robot "so100"; did you mean "so101"?'
     assert str(UnknownName("key", "q", ["b", "a"], "x.yaml")) == 'unknown key "q" in x.yaml; known: a, b.'
+
+
+def test_an_unknown_name_comes_whole_out_of_another_process() -> None:
+    error = UnknownName("camera", "side", ("wrist", "front"), "the task")
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again)) == (UnknownName, str(error))

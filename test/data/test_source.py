@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,25 @@ def test_other_joints_a_missing_camera_and_degrees_are_noticed(tmp_path: Path) -
         load(write(tmp_path / "camera", key="observation.images.top"))
     with pytest.raises(ConfigError, match=r"shoulder_pan is mostly at 90, .*say data.units=deg"):
         load(write(tmp_path / "degrees", state=lambda x: 0 * x + 90.0))
+
+
+def test_the_names_of_converted_datasets_are_read(tmp_path: Path) -> None:
+    info = write(tmp_path / "set") / "meta" / "info.json"
+    data = json.loads(info.read_text())
+    for key in ("observation.state", "action"):
+        data["features"][key]["names"] = {"motors": list(JOINTS)}
+    info.write_text(json.dumps(data))
+    assert load(tmp_path / "set")[0][0].joints == JOINTS
+    info.write_text(json.dumps({**data, "codebase_version": "v2.1"}))
+    with pytest.raises(ConfigError, match=r"v2.1; this version reads v3.0, which LeRobot makes of older ones"):
+        load(tmp_path / "set")
+
+
+def test_columns_that_have_the_robots_names_are_not_swapped(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", tuple(f"{n}.pos" for n in JOINTS))
+    assert load(folder, joints=JOINTS)[0][0].joints == JOINTS
+    with pytest.raises(ConfigError, match=r"itself names its columns shoulder_pan, .*data.joints would swap them"):
+        load(folder, joints=JOINTS[::-1])
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:

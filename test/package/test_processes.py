@@ -90,3 +90,16 @@ def test_a_name_is_used_once(processes: Processes) -> None:
     processes.start("json.tool", name="one")
     with pytest.raises(ValueError, match="another name"):
         processes.start("json.tool", name="one")
+
+
+def test_a_module_of_the_folder_one_stands_in_is_found(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "my_node.py").write_text("import my_other_module; print('found', my_other_module.__name__)")
+    (tmp_path / "here" / "my_other_module.py").write_text("")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PYTHONPATH", ".")
+    process = processes.start("here.my_node", name="mine")
+    assert process.wait(timeout=30.0) == 0, processes.log("mine")
+    assert "found my_other_module" in processes.log("mine")

@@ -1,6 +1,7 @@
 """A checkpoint comes back as it was saved, or is refused with one sentence that says why."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.checkpoint import KEY, CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.policy.checkpoint import KEY, CheckpointInfo, load_checkpoint, save_checkpoint, write_whole
 from vla_ros.policy.model import ModelConfig, VlaModel
 
 JOINTS = ("a", "b", "c")
@@ -115,3 +116,17 @@ def test_something_else_is_refused(tmp_path: Path) -> None:
     save_file({"x": torch.ones(2)}, path, metadata={KEY: "{"})
     with pytest.raises(ConfigError, match="header of policy"):
         load_checkpoint(path)
+
+
+def test_where_there_is_no_room_the_old_file_stays_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "policy.safetensors"
+    write_whole(path, b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a full disk, but for this process alone
+    try:
+        with pytest.raises(ConfigError, match=r"policy.safetensors .0.1 MB. cannot be written: File too large"):
+            write_whole(path, bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [f.name for f in tmp_path.iterdir()] == ["policy.safetensors"]
+    assert path.read_bytes() == b"old"

@@ -1,5 +1,6 @@
 """Policies by name: what they give, and what they refuse to be shown."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from vla_ros.policy.heads import make_head
 from vla_ros.policy.images import shrink
 from vla_ros.policy.instruction import embed
 from vla_ros.policy.model import ModelConfig, VlaModel
-from vla_ros.policy.policy import make_policy
+from vla_ros.policy.policy import check_answer, make_policy
 
 JOINTS = ("a", "b", "c")
 
@@ -102,7 +103,7 @@ def test_unknown_names_name_the_nearest() -> None:
         find_encoder("keypoints")
     with pytest.raises(UnknownName, match='did you mean "regression"'):
         make_head("regresion", 4, 4, 4)
-    with pytest.raises(ConfigError, match='policy "hold": got an unexpected'):
+    with pytest.raises(ConfigError, match='policy "hold" is made with joints, speed: got an unexpected'):
         make_policy("hold", joints=JOINTS, speed=3)
 
 
@@ -137,3 +138,21 @@ def test_a_policy_of_ones_own_is_found_by_module_and_name(tmp_path, monkeypatch)
         make_policy("no_such_module:still", joints=("a",))
     with pytest.raises(UnknownName, match='did you mean "still"'):
         make_policy("own_policies:stil", joints=("a",))
+
+
+def test_an_answer_that_is_no_chunk_is_refused_in_one_sentence() -> None:
+    chunk = make_policy("hold", joints=JOINTS).infer(see(cameras=()))
+    assert check_answer("hold", chunk) is chunk
+    with pytest.raises(ConfigError, match=r'policy "mine" must answer with a Chunk, .* it gave ndarray'):
+        check_answer("mine", np.zeros((8, 3)))
+
+
+def test_the_policy_of_ones_own_in_the_docs_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
+    (tmp_path / "module_of_the_docs.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = make_policy("module_of_the_docs:mine", joints=JOINTS)
+    chunk = check_answer("mine", mine.infer(see()))
+    assert (chunk.joints, chunk.positions.shape, chunk.stamp_ns) == (JOINTS, (16, 3), 123)
+    np.testing.assert_allclose(chunk.offsets_s, 0.05 * np.arange(1, 17))

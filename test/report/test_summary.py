@@ -77,6 +77,7 @@ def test_a_missing_baseline_does_not_spoil_a_run(tmp_path: Path) -> None:
         ("run.json", {"lost_processes": ["planner"]}, "Process lost: planner."),
         ("run.json", {"bar": 0.8}, "75 % is below the bar of 80 %"),
         ("run.json", {"episodes": 9}, "Only 4 of 9 episodes"),
+        ("policy.json", {"inferences": 0}, "The policy never answered; the last line of policy.log says why."),
     ],
 )
 def test_what_makes_a_run_not_whole(tmp_path: Path, name: str, entries: dict, sentence: str) -> None:

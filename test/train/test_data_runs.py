@@ -12,9 +12,11 @@ from data.test_source import JOINTS, write
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.policy.checkpoint import load_checkpoint
+from vla_ros.policy.policy import make_policy
 from vla_ros.train import __main__ as command
 from vla_ros.train.config import load_config
 from vla_ros.train.curve import Curve, read_curve
+from vla_ros.train.evaluate import evaluate
 
 SETTINGS = [
     "cameras=[front]",
@@ -52,7 +54,7 @@ def test_a_checkpoint_is_made_of_a_dataset(tmp_path: Path, train) -> None:
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ("cameras=[front, side]", 'no camera "side"'),
+        ("cameras=[front,side]", 'no camera "side"'),
         ("robot=nobody", 'unknown robot "nobody"'),
         ("data=nowhere", "nowhere is not a LeRobot dataset"),
         ("data.units=miles", 'unknown value of data.units "miles"'),
@@ -60,14 +62,28 @@ def test_a_checkpoint_is_made_of_a_dataset(tmp_path: Path, train) -> None:
         ("data=3", "data must be a folder, a mapping, or null"),
         ("track.held_out=1", "would leave nothing to learn from"),
         ("track.every=0", "track.every must be at least 1"),
+        ("cameras=[side] evaluate=1", 'it cannot drive robot "so101" with side: set evaluate=0'),
+        ('joint_weights={"griper":2}', 'unknown joint "griper" in joint_weights; did you mean "gripper"'),
+        ("cameras=[side] track.episodes=1", "set evaluate=0 and track.episodes=0"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(tmp_path: Path, train, capsys, setting: str, says: str) -> None:
-    assert train(f"data={write(tmp_path / 'set')}", setting) == 1
+    assert train(f"data={write(tmp_path / 'set')}", *setting.split(" ")) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("train: ")
     assert says in said
     assert not (tmp_path / "out" / "policy.safetensors").exists()
+
+
+def test_a_robot_may_be_a_file_and_its_checkpoint_has_its_name(tmp_path: Path, train) -> None:
+    mine = tmp_path / "anywhere.yaml"
+    row = "{position: [-3, 3], velocity: 2, acceleration: 10, jerk: 150}"
+    mine.write_text("name: mine\njoints:\n" + "".join(f"  {n}: {row}\n" for n in JOINTS))
+    assert train(f"data={write(tmp_path / 'set')}", f"robot={mine}") == 0
+    checkpoint = tmp_path / "out" / "policy.safetensors"
+    assert make_policy("learned", checkpoint=checkpoint, robot="mine", joints=JOINTS).joints == JOINTS
+    with pytest.raises(ConfigError, match='trained for robot "mine", not for "so101"'):
+        evaluate(checkpoint, 1)
 
 
 def test_a_dataset_may_be_given_in_a_file(tmp_path: Path) -> None:

@@ -31,7 +31,12 @@ class UnknownName(ConfigError):
             where: The file or place it was given in, if any.
         """
         names = sorted(known)
+        self._made_of = what, given, names, where
         near = difflib.get_close_matches(given, names, n=1, cutoff=0.4)
         hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(names)}."
         place = f" in {where}" if where else ""
         super().__init__(f'unknown {what} "{given}"{place}; {hint}')
+
+    def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, list[str], str]]:
+        """What it was made of: a pool that cannot unpickle a worker's error waits for ever."""
+        return type(self), self._made_of

@@ -29,7 +29,7 @@ def read_head(folder: Path) -> tuple[Head, dict[str, Any]]:
         version, features = info["codebase_version"], info["features"]
         videos = tuple(key for key, f in features.items() if f["dtype"] == "video")
         vectors = {
-            key: tuple(f["names"]) if isinstance(f["names"], list) else tuple(map(str, range(f["shape"][0])))
+            key: _columns_of(f)
             for key, f in features.items()
             if len(f["shape"]) == 1 and key not in COUNTERS and f["dtype"] not in ("video", "image", "string")
         }
@@ -39,12 +39,24 @@ def read_head(folder: Path) -> tuple[Head, dict[str, Any]]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{folder} is not a LeRobot dataset ({error!r}).") from None
     if version != VERSION:
-        raise ConfigError(f"{folder} is a LeRobot dataset {version}; this version reads {VERSION}.")
+        raise ConfigError(
+            f"{folder} is a LeRobot dataset {version}; this version reads {VERSION}, which LeRobot makes of older ones "
+            "(convert_dataset_v21_to_v30)."
+        )
     if head.fps != info["fps"] or head.fps < 1:
         raise ConfigError(
             f"{folder} has {info['fps']} frames per second; a LeRobot dataset has a whole number of them."
         )
     return head, info
+
+
+def _columns_of(feature: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of a vector's columns; a list, or, in converted datasets, a list under one key ("motors"); else numbers."""
+    names, count = feature["names"], feature["shape"][0]
+    if isinstance(names, dict) and len(names) == 1:
+        (names,) = names.values()
+    fits = isinstance(names, list) and len(names) == count
+    return tuple(map(str, names if fits else range(count)))
 
 
 def read_dataset(folder: Path, images: Collection[str] | None = None) -> Iterator[Frames]:

@@ -38,7 +38,7 @@ class DataConfig:
         joints: The robot's names of the columns, in the order of the columns; empty where the dataset's own names are
             the robot's, but for an ending like ".pos".
         units: Of state and action: "rad" or "deg".
-        scale: Factor of a joint that is counted in something else, in place of that of `units` [rad per unit].
+        scale: Factor of a joint in place of that of `units`, where it is counted in something else [rad per unit].
         cameras: Name of a camera to the dataset's feature; "observation.images.NAME" where not given.
     """
 
@@ -118,7 +118,12 @@ def _joints(config: DataConfig, head: Head, robot: str) -> tuple[str, ...]:
     if len(state) != len(action) or (not config.joints and state != action):
         raise ConfigError(f"{config.folder}: state ({', '.join(state)}) and action ({', '.join(action)}) differ.")
     has = load_robot(robot).joints
-    names = config.joints or tuple(n if n in has else n.rpartition(".")[0] or n for n in state)
+    own = tuple(n if n in has else n.rpartition(".")[0] or n for n in state)
+    names = config.joints or own
+    if names != own and sorted(names) == sorted(own) == sorted(has):
+        raise ConfigError(
+            f"{config.folder} itself names its columns {', '.join(own)}; data.joints would swap them: leave it out."
+        )
     if len(names) != len(state) or sorted(names) != sorted(has):
         raise ConfigError(
             f'{config.folder} moves {", ".join(names)} ({len(state)} columns); robot "{robot}" has {", ".join(has)}: '

@@ -29,7 +29,7 @@ from vla_ros.nodes.in_force import InForce
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, newest, take
 from vla_ros.nodes.run import main as run
-from vla_ros.policy.policy import Policy, make_policy, takes_committed
+from vla_ros.policy.policy import Policy, check_answer, make_policy, takes_committed
 
 if TYPE_CHECKING:
     from vla_ros.nodes.truth import TruthObserver
@@ -228,7 +228,7 @@ class PolicyNode(Loop):
         begun, asked_ns = time.monotonic(), self._time.now_ns()
         told = {} if self._force is None else {"committed": self._force.committed(asked_ns)}
         try:
-            chunk = self._policy.infer(observation, **told)
+            chunk = check_answer(self._params.policy, self._policy.infer(observation, **told))
         except RecordError as error:
             self._refuse(Refusal("policy", str(error)))
             return
@@ -279,7 +279,12 @@ class PolicyNode(Loop):
         """Write the log."""
         if self._params.log_dir:
             count = max(self._counts["inferences"], 1)
-            summary = {**self._counts, "inference_ms": 1e3 * self._inference_s / count, **self._doubts()}
+            summary = {
+                "inferences": 0,
+                **self._counts,
+                "inference_ms": 1e3 * self._inference_s / count,
+                **self._doubts(),
+            }
             (Path(self._params.log_dir) / "policy.json").write_text(json.dumps(summary, indent=1))
 
 

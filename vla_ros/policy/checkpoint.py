@@ -6,6 +6,7 @@ anything.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,30 @@ class CheckpointInfo:
     sentences: Mapping[str, Words] = field(default_factory=dict)
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Replace the file at `path`; killed at any moment, even by a loss of power, it is the old or the new one.
+
+    Raises:
+        ConfigError: It cannot be written; nothing is left of the attempt.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise ConfigError(f"{path} ({len(data) / 1e6:.1f} MB) cannot be written: {error.strerror}.") from None
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
     """Write the file whole or not at all; weights in half precision, statistics in single.
 
@@ -78,9 +103,7 @@ def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
         if not torch.isfinite(tensor).all():
             raise ConfigError(f"{path.name} is not written: {name} has values that are NaN, or above 65504.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(save(tensors, metadata={KEY: json.dumps(header, sort_keys=True)}))
-    os.replace(part, path)
+    write_whole(path, save(tensors, metadata={KEY: json.dumps(header, sort_keys=True)}))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -14,6 +14,9 @@ from vla_ros.core.records import Chunk, Observation
 class Policy(Protocol):
     """Observation in, chunk out. It may be slow; it never sleeps, and never sees a clock.
 
+    The node makes one of your own as `make(joints=...)`, with the robot's joints in the order of its file. What else it
+    needs (weights, a device) it knows itself, or reads from the environment. A chunk's positions are absolute, in rad.
+
     Attributes:
         joints: Names of the joints it commands, in the order of the chunk's columns.
         cameras: Names of the cameras it needs; empty for none.
@@ -41,6 +44,20 @@ class Policy(Protocol):
 def takes_committed(policy: Policy) -> bool:
     """Whether a policy can be told what is being executed."""
     return "committed" in inspect.signature(policy.infer).parameters
+
+
+def check_answer(name: str, answer: object) -> Chunk:
+    """What the policy called `name` answered, if it is a chunk.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(answer, Chunk):
+        raise ConfigError(
+            f'policy "{name}" must answer with a Chunk, as Chunk.from_rate(observation.stamp_ns, self.joints, '
+            f"positions, dt_s) makes one; it gave {type(answer).__name__}."
+        )
+    return answer
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -84,5 +101,5 @@ def make_policy(name: str, **options: Any) -> Policy:
     try:
         inspect.signature(make).bind(**options)
     except TypeError as error:
-        raise ConfigError(f'policy "{name}": {error}.') from None
+        raise ConfigError(f'policy "{name}" is made with {", ".join(options) or "no argument"}: {error}.') from None
     return make(**options)

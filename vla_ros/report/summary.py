@@ -122,6 +122,8 @@ def why_not_whole(summary: dict[str, Any]) -> list[str]:
         if count != 0:
             shown = "an unknown number of" if count is None else count
             reasons.append(f"The {kind} limit was exceeded at {shown} instant{'' if count == 1 else 's'}.")
+    if summary["inferences"] == 0:
+        reasons.append("The policy never answered; the last line of policy.log says why.")
     if summary["topics_agree"] is False:
         reasons.append("The two command topics did not carry the same commands.")
     return reasons + _about_success(summary)

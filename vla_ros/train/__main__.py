@@ -20,9 +20,9 @@ from pathlib import Path
 
 import torch
 
-from vla_ros.config import config_dir
-from vla_ros.core.errors import VlaError
-from vla_ros.train.config import load_config
+from vla_ros.config import config_dir, load_robot
+from vla_ros.core.errors import ConfigError, UnknownName, VlaError
+from vla_ros.train.config import TrainConfig, load_config
 from vla_ros.train.evaluate import evaluate, report
 from vla_ros.train.machines import find_machines
 from vla_ros.train.run import Run, Trainer
@@ -31,6 +31,26 @@ from vla_ros.train.run import Run, Trainer
 def idle_cores(most: int = 4) -> int:
     """Cores nobody else is using, 1 to `most`; threads that wait for a busy core are slower than one alone."""
     return max(1, min(most, round((os.cpu_count() or 1) - os.getloadavg()[0])))
+
+
+def check_robot(config: TrainConfig) -> None:
+    """Refuse at the start what does not fit the robot, or could not be driven at the end: the simulator has one arm.
+
+    Raises:
+        ConfigError: A weight of no joint; or another arm or camera, and tries in the simulator are asked for.
+    """
+    from vla_ros.sim.scene import CAMERAS, JOINTS
+
+    joints = load_robot(config.robot).joints
+    for name in config.joint_weights:
+        if name not in joints:
+            raise UnknownName("joint", str(name), joints, "joint_weights")
+    fits = set(joints) == set(JOINTS) and set(config.cameras) <= set(CAMERAS)
+    if config.data is not None and (config.evaluate or config.track.episodes) and not fits:
+        raise ConfigError(
+            f"the simulator has the SO-101 with the cameras {' and '.join(CAMERAS)}, so it cannot drive robot "
+            f'"{config.robot}" with {", ".join(config.cameras)}: set evaluate=0 and track.episodes=0.'
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load_config(args.config or config_dir() / "train" / "pick_place.yaml", args.settings)
         command = shlex.join(["python", "-m", "vla_ros.train", *given])
+        check_robot(config)
         order = Run(config, args.seed, args.minutes, args.out, command, args.resume, args.threads)
         machines = find_machines()
         path = Trainer(order, machines).run()
@@ -65,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
         if config.evaluate:
             print(report(evaluate(path, config.evaluate, task=config.task, robot=config.robot, cameras=config.cameras)))
-    except VlaError as error:
+    except (VlaError, OSError) as error:  # a full disk, a folder that is not ours
         print(f"train: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

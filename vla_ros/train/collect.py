@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vla_ros.config import require
+from vla_ros.config import load_robot, require
 from vla_ros.core.errors import ConfigError
 from vla_ros.data.demos import DemoDataset, read_episode
 from vla_ros.data.record import Job, run
@@ -107,7 +107,8 @@ class Collection:
         if not self._quiet:
             seeds = [s for s in range(first, first + count) if not (self._folder / f"{prefix}_{s:06d}.npz").exists()]
             noise = c.demos.noise_rad if checkpoint is None else c.demos.round_noise_rad
-            job = Job(c.task, c.robot, c.cameras, self._rollout(noise), checkpoint, self._folder, prefix)
+            robot = load_robot(c.robot).name
+            job = Job(c.task, robot, c.cameras, self._rollout(noise), checkpoint, self._folder, prefix)
             good = 0
             with tqdm(total=len(seeds), desc=f"record {prefix}", unit="try", disable=not seeds) as bar:
                 for result in run(job, seeds, c.demos.processes):

@@ -136,12 +136,13 @@ def evaluate(
     require(episodes >= 0 and processes >= 1, f"{episodes} tries by {processes} processes cannot be run.")
     if condition and (checkpoint is None or through != "planner"):
         raise ConfigError("what is committed is known with `--through planner` only, and told to a checkpoint only.")
+    name = load_robot(robot).name  # it may be a file
     if checkpoint is not None:
         # Refused here, in one sentence, and not in every process.
-        LearnedPolicy.from_model(*load_checkpoint(checkpoint, robot), condition)
+        LearnedPolicy.from_model(*load_checkpoint(checkpoint, name), condition)
     config = rollout or RolloutConfig()
     job = Job(
-        task, robot, tuple(cameras), config, checkpoint, executor=make_executor(through, robot), condition=condition
+        task, name, tuple(cameras), config, checkpoint, executor=make_executor(through, robot), condition=condition
     )
     results: list[Result] = []
     with tqdm(total=episodes, desc="evaluate", unit="try", disable=quiet) as bar:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from vla_ros.config import load_robot
 from vla_ros.core.errors import ConfigError
 from vla_ros.policy.checkpoint import CheckpointInfo, save_checkpoint
 from vla_ros.train.batches import BatchMaker
@@ -281,7 +282,7 @@ class Trainer:
         """Write the averaged weights."""
         learner, data = self._need(), self._data.learned
         info = CheckpointInfo(
-            robot=self.config.robot,
+            robot=load_robot(self.config.robot).name,
             instruction=data.episodes[0].instruction,
             model=replace(learner.average.config, auxiliary=0),
             command=self.order.command,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from vla_ros.core.errors import ConfigError
+from vla_ros.policy.checkpoint import write_whole
 from vla_ros.train.config import TrainConfig
 
 FORMAT = 1
@@ -29,20 +29,10 @@ _FREE = ("evaluate", "demos.processes", "track.save_s", "track.tensorboard", "tr
 
 
 def write_state(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
-    """Replace the file at `path`; killed at any moment, even by a loss of power, it is the old or the new one."""
+    """Replace the state at `path`, as `write_whole` does."""
     text = json.dumps({"format": FORMAT, **header}, sort_keys=True, allow_nan=False)
     data = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, {KEY: text})
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, data)
 
 
 def read_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
