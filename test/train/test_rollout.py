@@ -13,11 +13,11 @@ from train.worlds import Deadly, Slow
 from vla_ros.config import config_dir, load_robot
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import NS, Chunk
+from vla_ros.data.disturbance import Disturbance
 from vla_ros.data.executors import LinearExecutor, PlannerExecutor
 from vla_ros.data.record import Job, run
 from vla_ros.data.rollout import (
     AUXILIARY,
-    Disturbance,
     RolloutConfig,
     expert_driver,
     policy_driver,
@@ -230,3 +230,19 @@ def test_leaving_early_ends_the_processes() -> None:
     assert time.monotonic() - begun < 20.0
     assert first.notes == {"seed": 10, "threads": "1"}
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"delay_steps": -1}, "a delay must lie"),
+        ({"delay_steps": 1, "least_delay_steps": 2}, "the least first"),
+        ({"replan_steps": 0}, "replan_steps"),
+        ({"lead_steps": 0, "delay_steps": 0}, "lead_steps"),
+        ({"lead_steps": 1}, "outlast a delay of 2"),
+        ({"use_steps": -1}, "use_steps"),
+    ],
+)
+def test_a_rollout_that_makes_no_sense_is_refused(given: dict[str, int], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        RolloutConfig(**given)

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from vla_ros.config import require
 from vla_ros.core.records import NS, Array, Chunk, Image, Observation
 from vla_ros.data.demos import Episode
+from vla_ros.data.disturbance import Disturbance
 from vla_ros.data.executors import Executor, LinearExecutor
 from vla_ros.data.tally import PERIOD_S, Tally
 from vla_ros.policy.committed import Committed
@@ -93,38 +95,22 @@ class RolloutConfig:
     lead_steps: int | None = None
     use_steps: int = 0
 
+    def __post_init__(self) -> None:
+        """Check what would end in nonsense far from here."""
+        low, high = self.least_delay_steps, self.delay_steps
+        require(0 <= low <= high, f"a delay must lie from 0 up, the least first; got {low} to {high} control steps.")
+        require(self.replan_steps >= 1, f"replan_steps must be at least 1; got {self.replan_steps}.")
+        require(self.use_steps >= 0, f"use_steps must not be negative; got {self.use_steps}.")
+        require(
+            self.lead_steps is None or self.lead_steps >= max(high, 1),
+            f"lead_steps must be at least 1 and outlast a delay of {high} control steps; got {self.lead_steps}.",
+        )
+
     def next_ask(self, step: int, waypoints: int, replan: int) -> int:
         """The step of the next chunk, when one of so many waypoints was asked for at `step`; `replan`: see above."""
         if self.lead_steps is None:
             return step + replan
         return step + max(1, min(waypoints, self.use_steps or waypoints) - self.lead_steps)
-
-
-class Disturbance:
-    """A smooth random offset of the joints that comes in bursts, as if somebody nudged the arm now and then.
-
-    White noise through two equal first-order filters; each burst has a strength of its own. Between bursts
-    whoever drives has time to finish something, or no disturbed try would ever get past the grasp.
-    """
-
-    def __init__(self, rng: np.random.Generator, joints: int, deviation: float, time_s: float, dt_s: float) -> None:
-        """Start quiet; a full burst has standard deviation `deviation` [rad] and lasts about 1.5 `time_s`."""
-        self._rng, self._keep = rng, float(np.exp(-dt_s / time_s))
-        # The gain that gives the second filter's output unit variance.
-        a = self._keep
-        self._gain = deviation / np.sqrt((1 - a) ** 4 * (1 + a * a) / (1 - a * a) ** 3)
-        self._first, self._second = np.zeros(joints), np.zeros(joints)
-        self._flip = {True: dt_s / (1.5 * time_s), False: dt_s / (4.0 * time_s)}
-        self._strength = 0.0
-
-    def step(self) -> Array:
-        """The offset one control step later, shape (J,) [rad]."""
-        if self._rng.random() < self._flip[self._strength > 0.0]:
-            self._strength = 0.0 if self._strength > 0.0 else float(self._rng.uniform(0.2, 1.0))
-        drive = self._rng.normal(0.0, self._gain, self._first.shape) * self._strength
-        self._first = self._keep * self._first + (1 - self._keep) * drive
-        self._second = self._keep * self._second + (1 - self._keep) * self._first
-        return self._second
 
 
 Driver = Callable[[Observation, Callable[[], Array], Committed | None], Chunk]
