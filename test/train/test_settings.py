@@ -82,6 +82,13 @@ def test_evaluate_answers_a_missing_checkpoint_with_a_sentence(tmp_path, capsys)
     assert "there is no checkpoint" in capsys.readouterr().err
 
 
+def test_evaluate_drives_with_a_policy_of_any_name(capsys) -> None:
+    assert main(["--policy", "hold", "--episodes", "1", "--processes", "1"]) == 0
+    assert "success 0/1" in capsys.readouterr().out
+    assert main(["--policy", "nowhere:mine", "--episodes", "1", "--processes", "1"]) == 1
+    assert 'policy module "nowhere" cannot be imported' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

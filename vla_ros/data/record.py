@@ -17,6 +17,7 @@ from typing import Any
 from vla_ros.core.errors import ConfigError, VlaError
 from vla_ros.data.demos import DemoInfo, DemoWriter
 from vla_ros.data.rollout import Result, RolloutConfig, Stage, expert_driver, policy_driver
+from vla_ros.policy.policy import make_policy
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Job:
         prefix: Start of their file names.
         executor: Factory of what turns chunks into commands; None for linear.
         condition: Tell the policy what is committed; takes one that can be told, and the planner.
+        policy: Name of another one that drives, made with the world's joints as the graph makes it; "" for none.
         stage: What plays the tries, made with the task's name and the cameras'; another world has another one.
     """
 
@@ -45,6 +47,7 @@ class Job:
     prefix: str = "expert"
     executor: Any = None
     condition: bool = False
+    policy: str = ""
     stage: type[Stage] = Stage
 
     def info(self, joints: tuple[str, ...]) -> DemoInfo:
@@ -74,11 +77,11 @@ def begin(job: Job) -> None:
 def _prepare(job: Job) -> None:
     stage = job.stage(job.task, job.cameras)
     driver = expert_driver(job.rollout.dt_s)
-    if job.checkpoint is not None:
-        from vla_ros.policy.policy import make_policy
-
+    if job.policy:
+        driver = policy_driver(make_policy(job.policy, joints=stage.world.joints), job.policy)
+    elif job.checkpoint is not None:
         made = make_policy("learned", checkpoint=job.checkpoint, robot=job.robot, threads=1, condition=job.condition)
-        driver = policy_driver(made)
+        driver = policy_driver(made, "learned")
     writer = DemoWriter(job.folder, job.info(stage.world.joints), job.prefix) if job.folder else None
     _state.update(job=job, stage=stage, driver=driver, writer=writer)
 

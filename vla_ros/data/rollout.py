@@ -22,7 +22,7 @@ from vla_ros.data.executors import Executor, LinearExecutor
 from vla_ros.data.tally import PERIOD_S, Tally
 from vla_ros.policy.committed import Committed
 from vla_ros.policy.images import shrink
-from vla_ros.policy.policy import Policy, takes_committed
+from vla_ros.policy.policy import Policy, check_answer, takes_committed
 from vla_ros.sim.camera import Cameras
 from vla_ros.sim.expert import Expert
 from vla_ros.sim.script import Phase
@@ -126,13 +126,13 @@ def expert_driver(dt_s: float) -> Driver:
     return drive
 
 
-def policy_driver(policy: Policy) -> Driver:
-    """Drive with a policy, which sees the observation, and what is committed if it can be told."""
+def policy_driver(policy: Policy, name: str = "learned") -> Driver:
+    """Drive with the policy of that name, which sees the observation, and what is committed if it can be told."""
     tell = takes_committed(policy)
 
     def drive(observation: Observation, path: Callable[[], Array], committed: Committed | None) -> Chunk:
         told = {"committed": committed} if tell else {}
-        return policy.infer(observation, **told).in_order(observation.joints)
+        return check_answer(name, policy.infer(observation, **told)).in_order(observation.joints)
 
     return drive
 

@@ -125,8 +125,9 @@ def evaluate(
     quiet: bool = False,
     ray: bool = False,
     condition: bool = False,
+    policy: str = "",
 ) -> list[Result]:
-    """Run `episodes` tries with seeds from `seed` on; the expert drives if `checkpoint` is None.
+    """Run `episodes` tries with seeds from `seed` on; if `checkpoint` is None, the `policy` of a name, or the expert.
 
     Raises:
         ConfigError: The checkpoint does not fit, or is to be told what is committed and cannot be; or there is no such
@@ -142,8 +143,9 @@ def evaluate(
         LearnedPolicy.from_model(*load_checkpoint(checkpoint, name), condition)
     config = rollout or RolloutConfig()
     job = Job(
-        task, name, tuple(cameras), config, checkpoint, executor=make_executor(through, robot), condition=condition
-    )
+        task, name, tuple(cameras), config, checkpoint,
+        executor=make_executor(through, robot), condition=condition, policy=policy,
+    )  # fmt: skip
     results: list[Result] = []
     with tqdm(total=episodes, desc="evaluate", unit="try", disable=quiet) as bar:
         for result in run(job, range(seed, seed + episodes), processes, ray):
@@ -185,7 +187,9 @@ def _delay(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vla_ros.train.evaluate", description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", required=True, help='a safetensors file, or "expert"')
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--checkpoint", help='a safetensors file, or "expert"')
+    who.add_argument("--policy", default="", help="one of your own, module:name, made with the arm's joints alone")
     parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--seed", type=int, default=EVALUATION_SEED, help="of the first scene")
     parser.add_argument("--task", default="pick_place")
@@ -212,10 +216,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             RolloutConfig(), delay_steps=_delay(args.delay_ms), replan_steps=args.replan_steps,
             lead_steps=args.lead_steps, use_steps=args.use_steps,
         )  # fmt: skip
-        checkpoint = None if args.checkpoint == "expert" else Path(args.checkpoint)
+        checkpoint = None if args.policy or args.checkpoint == "expert" else Path(args.checkpoint)
         results = evaluate(
             checkpoint, args.episodes, args.seed, args.through, args.task, args.robot, rollout=rollout,
             processes=args.processes, ray=args.ray, condition=args.condition,
+            policy=args.policy,
         )  # fmt: skip
     except VlaError as error:
         print(f"evaluate: {error}", file=sys.stderr)
