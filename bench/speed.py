@@ -137,7 +137,6 @@ def mixture(rounds: int) -> list[tuple[str, bool]]:
         four.encoders = one.encoders  # the same weights, and half of the memory
         given = seen(one)
         prefix = one.features(*given)
-        noise = torch.zeros(1, sizes["chunk"], len(JOINTS))
         got = interleaved(
             {
                 "whole, one": lambda o=one, g=given: timed(lambda: o.act(*g)),
@@ -148,7 +147,7 @@ def mixture(rounds: int) -> list[tuple[str, bool]]:
         # Behind a backbone the difference drowns in its noise: what comes after the prefix is measured by itself, too.
         tails = interleaved(
             {
-                "one": lambda o=one, p=prefix, n=noise: timed(lambda: o.head.say(o.pass_from(p), n)),
+                "one": lambda o=one, p=prefix: timed(lambda: tail(o, p)),
                 "four": lambda f=four, p=prefix: timed(lambda: tail(f, p)),
             },
             max(rounds, 20),
