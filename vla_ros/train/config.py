@@ -38,7 +38,7 @@ class NetworkConfig:
     blocks: int = 2
     words: int = 32
     language: str = "auto"
-    encoder: str = "keypoint"
+    encoder: str = "keypoint_film"
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     head: str = "regression"
 
