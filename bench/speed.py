@@ -20,6 +20,7 @@ import torch
 from _speed_parts import Autoregressive, Peer, interleaved, matmul_rate, timed
 from torch.utils.flop_counter import FlopCounterMode
 
+from vla_ros.beast import BeastConfig, BeastTokenizer
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import Observation
 from vla_ros.policy.actor import ActorModel
@@ -45,7 +46,7 @@ SIGLIP = {
 }
 """SigLIP-B/16 at 224 px, as published; the 400M one takes five times as long and would show less of the rest."""
 TO_REACH = 1.5
-PARTS = ("small", "large", "mixture", "parallel")
+PARTS = ("small", "large", "mixture", "tokens", "parallel")
 HOW = """ACT was not measured. It wants an environment of its own, with the same torch:
   python3 -m venv DIR && DIR/bin/pip install torch==2.13.0 lerobot==0.4.4   (or --no-deps, and what it misses)
   ./vla bench speed --lerobot DIR/bin/python"""
@@ -206,6 +207,23 @@ def parallel(rounds: int) -> list[tuple[str, bool]]:
     return claims
 
 
+def tokens(rounds: int, calls: int = 100) -> list[tuple[str, bool]]:
+    """What making tokens of a chunk, and a chunk of tokens, adds to an inference of the small network."""
+    chunks = np.random.default_rng(0).normal(0.0, 0.01, (50, 20, 7)).cumsum(axis=1)
+    tokenizer = BeastTokenizer(BeastConfig(7)).fit(chunks)
+    said = tokenizer.encode(chunks[0])
+    made = {"encode": lambda: tokenizer.encode(chunks[0]), "decode": lambda: tokenizer.decode(said)}
+    many = {name: lambda c=call: timed(lambda: [c() for _ in range(calls)]) for name, call in made.items()}
+    run = whole(actor(SMALL, head="beast_tokens"))
+    got = interleaved({**many, "inference": lambda: timed(run)}, rounds)
+    inference = got["inference"][0]
+    times = {name: got[name][0] / calls for name in made}
+    rows = [[name, f"{1e6 * t:.0f}", f"{100 * t / inference:.2f} %"] for name, t in times.items()]
+    head = ("BEAST tokens of 20 x 7, numpy", "cpu [us]", "of one inference")
+    _table.show("the tokenizer by itself", head, rows)
+    return [("encoding and decoding take at most 5 % of an inference", sum(times.values()) <= 0.05 * inference)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; times that are missed are told, and only what does not depend on the machine fails."""
     usual = os.environ.get("VLA_LEROBOT_PYTHON")
@@ -233,6 +251,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"\n{HOW}")
         if "mixture" in parts:
             times += mixture(rounds)
+        if "tokens" in parts:
+            times += tokens(rounds)
         sure = parallel(rounds) if "parallel" in parts else []
     print("\ntimes, which depend on the machine:")
     _table.verdict(times)
