@@ -41,7 +41,7 @@ def own_domain() -> Iterator[int]:
 _PR_SET_PDEATHSIG = 1
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Ask the kernel to end this process when its parent ends, however it ends (Linux).
 
     A shell starts what runs in its background with SIGINT ignored, and that is inherited; here it must count.
@@ -93,7 +93,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 env=settings,
                 start_new_session=True,
-                preexec_fn=functools.partial(_die_with_parent, os.getpid()),
+                preexec_fn=functools.partial(die_with_parent, os.getpid()),
             )
         self.running[name] = process
         return process

@@ -1,10 +1,12 @@
 """Tries in the simulated world: alignment by time, disturbance, what is kept, and the planner in between."""
 
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -230,6 +232,40 @@ def test_leaving_early_ends_the_processes() -> None:
     assert time.monotonic() - begun < 20.0
     assert first.notes == {"seed": 10, "threads": "1"}
     assert not multiprocessing.active_children()
+
+
+ORPHANS = """
+import multiprocessing, time
+from train.worlds import Slow
+from vla_ros.data.record import Job, run
+from vla_ros.data.rollout import RolloutConfig
+tries = run(Job("pick_place", "so101", (), RolloutConfig(), stage=Slow), range(10, 13), processes=2)
+next(tries)
+print(*[p.pid for p in multiprocessing.active_children()], flush=True)
+time.sleep(60)
+"""
+
+
+def test_no_process_outlives_one_that_is_killed() -> None:
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    env = {**os.environ, "PYTHONPATH": paths}
+    with subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True, env=env) as parent:
+        assert parent.stdout is not None
+        children = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(children) == 2
+    until = time.monotonic() + 20.0
+    while any(alive(pid) for pid in children):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is more than an entry that nobody has asked about yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize(

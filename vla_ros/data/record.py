@@ -18,6 +18,7 @@ from vla_ros.core.errors import ConfigError, VlaError
 from vla_ros.data.demos import DemoInfo, DemoWriter
 from vla_ros.data.rollout import Result, RolloutConfig, Stage, expert_driver, policy_driver
 from vla_ros.policy.policy import make_policy
+from vla_ros.processes import die_with_parent
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ def begin(job: Job) -> None:
         # not every error can be sent to another process.
         told = isinstance(error, VlaError)
         _state["refused"] = ConfigError(str(error)) if told else RuntimeError(traceback.format_exc())
+
+
+def _begin_child(parent: int, job: Job) -> None:
+    die_with_parent(parent)  # a pool's own would wait for work for ever
+    begin(job)
 
 
 def _prepare(job: Job) -> None:
@@ -129,7 +135,7 @@ def run(job: Job, seeds: Sequence[int], processes: int = 2, ray: bool = False) -
     os.environ.setdefault("MUJOCO_GL", "osmesa")
     # Each process computes on one thread; more would fight over the same cores.
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, len(seeds)), spawn, begin, (job,))
+    pool = ProcessPoolExecutor(min(processes, len(seeds)), spawn, _begin_child, (os.getpid(), job))
     try:
         with _one_thread():  # here they are started
             tries = [pool.submit(attempt, seed) for seed in seeds]
