@@ -74,6 +74,10 @@ def test_of_sentences_only_what_tells_them_apart_is_heard() -> None:
     torch.testing.assert_close(heard(np.repeat(WORDS, [1, 9], axis=0))[:2], HEARD, rtol=1e-5, atol=1e-5)
 
 
+def test_rounding_is_not_blown_up() -> None:
+    assert float(heard(np.stack([WORDS[0], WORDS[0] * (1 + 1e-6)])).abs().max()) < 1e-3
+
+
 def test_a_single_sentence_and_token_numbers_are_heard_as_they_are() -> None:
     for words in (np.repeat(WORDS[:1], 3, axis=0), np.array([[3, 5, -1], [3, 7, -1]])):
         torch.testing.assert_close(heard(words), torch.from_numpy(words), rtol=0.0, atol=0.0)

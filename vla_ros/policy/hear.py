@@ -6,6 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+LEAST = 1e-3
+"""Sentences that lie nearer than this, root mean square, are one sentence and rounding; those of one word less lie a
+hundred times as far apart [1]."""
+
 
 class Hear(nn.Module):
     """Takes off the mean of the training's sentences, and makes the rest of unit size.
@@ -31,7 +35,7 @@ class Hear(nn.Module):
             return
         mean = distinct.mean(axis=0)
         self.mean.copy_(torch.from_numpy(mean))
-        self.gain.fill_(1.0 / float(np.sqrt(np.mean((distinct - mean) ** 2))))
+        self.gain.fill_(1.0 / max(LEAST, float(np.sqrt(np.mean((distinct - mean) ** 2)))))
 
     def forward(self, words: Tensor) -> Tensor:
         """Sentences (B, W), scaled; token numbers as they are."""
