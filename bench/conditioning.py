@@ -2,8 +2,9 @@
 
 Seeded tries of the task without ROS, in simulated time, through the planner. One question at a time: the next is asked
 a control step after the last chunk came, and every chunk comes late by exactly the delay. "Apart" is the distance of a
-chunk from the plan in force at the hand-over, the mean over chunks, tries and the joints of the arm; the chunks of a
-policy that agrees with what is being executed are close to it. Time is to success, the mean of those that succeeded.
+chunk from the plan in force at the hand-over, the mean over chunks of a try, then over tries and the arm's joints;
+the chunks of a policy that agrees with what is being executed are close to it. Time is to success, the mean of those
+that succeeded.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def test_a_policy_that_is_told_stays_closer_to_what_is_executed(stage) -> None:
     config = RolloutConfig(limit_s=2.5, delay_steps=4, least_delay_steps=4, lead_steps=4, use_steps=9)
     apart = []
     for told in (False, True):
-        driver = policy_driver(make_policy("learned", checkpoint=file, condition=told))
+        driver = policy_driver(make_policy("learned", checkpoint=file, condition=told), tell=told)
         result = stage.run(5, driver, config, executor=PlannerExecutor, keep=False)
         assert result.inferences == 11  # one each 5 control steps
         apart.append(max(v for joint, v in result.apart.items() if joint != "gripper"))

@@ -87,6 +87,11 @@ def test_evaluate_drives_with_a_policy_of_any_name(capsys) -> None:
     assert "success 0/1" in capsys.readouterr().out
     assert main(["--policy", "nowhere:mine", "--episodes", "1", "--processes", "1"]) == 1
     assert 'policy module "nowhere" cannot be imported' in capsys.readouterr().err
+    assert main(["--policy", "", "--episodes", "1", "--processes", "1"]) == 1
+    assert 'unknown policy ""' in capsys.readouterr().err
+    told = ["--policy", "hold", "--condition", "--through", "planner", "--episodes", "1", "--processes", "1"]
+    assert main(told) == 1
+    assert '"hold" cannot be told of the plan in force' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -38,5 +38,5 @@ class UnknownName(ConfigError):
         super().__init__(f'unknown {what} "{given}"{place}; {hint}')
 
     def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, list[str], str]]:
-        """What it was made of: a pool that cannot unpickle a worker's error waits for ever."""
+        """What it was made of, so that it can be sent from a worker's process."""
         return type(self), self._made_of

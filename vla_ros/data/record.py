@@ -35,7 +35,7 @@ class Job:
         prefix: Start of their file names.
         executor: Factory of what turns chunks into commands; None for linear.
         condition: Tell the policy what is committed; takes one that can be told, and the planner.
-        policy: Name of another one that drives, made with the world's joints as the graph makes it; "" for none.
+        policy: Name of another one that drives, made with the world's joints as the graph makes it; None for none.
         stage: What plays the tries, made with the task's name and the cameras'; another world has another one.
     """
 
@@ -48,7 +48,7 @@ class Job:
     prefix: str = "expert"
     executor: Any = None
     condition: bool = False
-    policy: str = ""
+    policy: str | None = None
     stage: type[Stage] = Stage
 
     def info(self, joints: tuple[str, ...]) -> DemoInfo:
@@ -83,11 +83,11 @@ def _begin_child(parent: int, job: Job) -> None:
 def _prepare(job: Job) -> None:
     stage = job.stage(job.task, job.cameras)
     driver = expert_driver(job.rollout.dt_s)
-    if job.policy:
-        driver = policy_driver(make_policy(job.policy, joints=stage.world.joints), job.policy)
+    if job.policy is not None:
+        driver = policy_driver(make_policy(job.policy, joints=stage.world.joints), job.policy, job.condition)
     elif job.checkpoint is not None:
         made = make_policy("learned", checkpoint=job.checkpoint, robot=job.robot, threads=1, condition=job.condition)
-        driver = policy_driver(made, "learned")
+        driver = policy_driver(made, "learned", job.condition)
     writer = DemoWriter(job.folder, job.info(stage.world.joints), job.prefix) if job.folder else None
     _state.update(job=job, stage=stage, driver=driver, writer=writer)
 

@@ -22,7 +22,7 @@ from vla_ros.data.executors import Executor, LinearExecutor
 from vla_ros.data.tally import PERIOD_S, Tally
 from vla_ros.policy.committed import Committed
 from vla_ros.policy.images import shrink
-from vla_ros.policy.policy import Policy, check_answer, takes_committed
+from vla_ros.policy.policy import Policy, check_answer, check_told
 from vla_ros.sim.camera import Cameras
 from vla_ros.sim.expert import Expert
 from vla_ros.sim.script import Phase
@@ -126,9 +126,14 @@ def expert_driver(dt_s: float) -> Driver:
     return drive
 
 
-def policy_driver(policy: Policy, name: str = "learned") -> Driver:
-    """Drive with the policy of that name, which sees the observation, and what is committed if it can be told."""
-    tell = takes_committed(policy)
+def policy_driver(policy: Policy, name: str = "learned", tell: bool = False) -> Driver:
+    """Drive with the policy of that name, which sees the observation and, with `tell`, what is committed.
+
+    Raises:
+        ConfigError: It is to be told and cannot be.
+    """
+    if tell:
+        check_told(name, policy)
 
     def drive(observation: Observation, path: Callable[[], Array], committed: Committed | None) -> Chunk:
         told = {"committed": committed} if tell else {}

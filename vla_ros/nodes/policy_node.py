@@ -29,7 +29,7 @@ from vla_ros.nodes.in_force import InForce
 from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, newest, take
 from vla_ros.nodes.run import main as run
-from vla_ros.policy.policy import Policy, check_answer, make_policy, takes_committed
+from vla_ros.policy.policy import Policy, check_answer, check_told, make_policy
 
 if TYPE_CHECKING:
     from vla_ros.nodes.truth import TruthObserver
@@ -117,10 +117,8 @@ class PolicyNode(Loop):
         self._truth: TruthObserver | None = None
         keep_to(params.cpus)
         self._policy, self._observer = self._make(robot.joints, robot.name)
-        require(
-            takes_committed(self._policy) or not params.condition,
-            f'policy: "{params.policy}" cannot be told of the plan in force.',
-        )
+        if params.condition:
+            check_told(params.policy, self._policy)
         self._force = InForce(node, self._policy.joints, robot.limits, params.handover_s) if params.condition else None
         self._random = random.Random(params.seed)
         self._instruction = ""

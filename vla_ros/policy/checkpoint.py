@@ -171,8 +171,9 @@ def load_checkpoint(
     # All weights are in the file: those a backbone began with are not looked for.
     model = make_model(replace(config, backbone=replace(config.backbone, weights="")))
     wanted = model.state_dict()
-    # Older files have none: their networks took sentences as they are, and so does one that is new.
-    tensors = {**{name: wanted[name] for name in ("hear.mean", "hear.gain")}, **tensors}
+    heard = {name: value for name, value in wanted.items() if name.startswith("hear.")}
+    if not heard.keys() & tensors.keys():
+        tensors |= heard  # an older file: its network took sentences as they are, and so does one that is new
     missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or extra:
         what = f"lacks tensor {missing[0]}" if missing else f"has unknown tensor {extra[0]}"

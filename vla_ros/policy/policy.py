@@ -41,9 +41,14 @@ class Policy(Protocol):
         ...
 
 
-def takes_committed(policy: Policy) -> bool:
-    """Whether a policy can be told what is being executed."""
-    return "committed" in inspect.signature(policy.infer).parameters
+def check_told(name: str, policy: Policy) -> None:
+    """Pass a policy that can be told what is being executed.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if "committed" not in inspect.signature(policy.infer).parameters:
+        raise ConfigError(f'policy: "{name}" cannot be told of the plan in force.')
 
 
 def check_answer(name: str, answer: object) -> Chunk:

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from vla_ros.config import config_dir, load_robot
-from vla_ros.core.errors import ConfigError, UnknownName, VlaError
+from vla_ros.core.errors import ConfigError, VlaError
 from vla_ros.train.config import TrainConfig, load_config
 from vla_ros.train.evaluate import evaluate, report
 from vla_ros.train.machines import find_machines
@@ -42,9 +42,7 @@ def check_robot(config: TrainConfig) -> None:
     from vla_ros.sim.scene import CAMERAS, JOINTS
 
     joints = load_robot(config.robot).joints
-    for name in config.joint_weights:
-        if name not in joints:
-            raise UnknownName("joint", str(name), joints, "joint_weights")
+    config.weights_of(joints)
     fits = set(joints) == set(JOINTS) and set(config.cameras) <= set(CAMERAS)
     if config.data is not None and (config.evaluate or config.track.episodes) and not fits:
         raise ConfigError(

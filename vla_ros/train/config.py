@@ -171,6 +171,17 @@ class TrainConfig:
     data: DataConfig | None = None
     track: TrackConfig = field(default_factory=TrackConfig)
 
+    def weights_of(self, joints: Sequence[str]) -> tuple[float, ...]:
+        """`joint_weights` in the order of `joints`.
+
+        Raises:
+            UnknownName: One is for a joint that is none of them.
+        """
+        for name in self.joint_weights:
+            if name not in joints:
+                raise UnknownName("joint", str(name), joints, "joint_weights")
+        return tuple(self.joint_weights.get(name, 1.0) for name in joints)
+
     def __post_init__(self) -> None:
         """Check, and build the parts that came as mappings."""
         if isinstance(self.data, str):

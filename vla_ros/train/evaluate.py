@@ -125,7 +125,7 @@ def evaluate(
     quiet: bool = False,
     ray: bool = False,
     condition: bool = False,
-    policy: str = "",
+    policy: str | None = None,
 ) -> list[Result]:
     """Run `episodes` tries with seeds from `seed` on; if `checkpoint` is None, the `policy` of a name, or the expert.
 
@@ -135,8 +135,8 @@ def evaluate(
     """
     require(seed >= 0, f"seeds must not be negative; got {seed}.")
     require(episodes >= 0 and processes >= 1, f"{episodes} tries by {processes} processes cannot be run.")
-    if condition and (checkpoint is None or through != "planner"):
-        raise ConfigError("what is committed is known with `--through planner` only, and told to a checkpoint only.")
+    if condition and (through != "planner" or (checkpoint is None and policy is None)):
+        raise ConfigError("what is committed is known with `--through planner` only, and told to a policy only.")
     name = load_robot(robot).name  # it may be a file
     if checkpoint is not None:
         # Refused here, in one sentence, and not in every process.
@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vla_ros.train.evaluate", description=__doc__.splitlines()[0])
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--checkpoint", help='a safetensors file, or "expert"')
-    who.add_argument("--policy", default="", help="one of your own, module:name, made with the arm's joints alone")
+    who.add_argument("--policy", help="one of your own, module:name, made with the arm's joints alone")
     parser.add_argument("--episodes", type=int, default=40)
     parser.add_argument("--seed", type=int, default=EVALUATION_SEED, help="of the first scene")
     parser.add_argument("--task", default="pick_place")
@@ -216,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             RolloutConfig(), delay_steps=_delay(args.delay_ms), replan_steps=args.replan_steps,
             lead_steps=args.lead_steps, use_steps=args.use_steps,
         )  # fmt: skip
-        checkpoint = None if args.policy or args.checkpoint == "expert" else Path(args.checkpoint)
+        checkpoint = None if args.checkpoint in (None, "expert") else Path(args.checkpoint)
         results = evaluate(
             checkpoint, args.episodes, args.seed, args.through, args.task, args.robot, rollout=rollout,
             processes=args.processes, ray=args.ray, condition=args.condition,

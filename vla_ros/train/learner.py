@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vla_ros.core.errors import ConfigError, UnknownName
+from vla_ros.core.errors import ConfigError
 from vla_ros.policy.build import Model, make_model
 from vla_ros.policy.model import ModelConfig
 from vla_ros.train.batches import Batch, BatchMaker
@@ -85,9 +85,7 @@ class Learner:
             raise ConfigError(
                 f"a batch of {config.batch} cannot be shared by {m.processes} processes; choose a multiple."
             )
-        for name in config.joint_weights:
-            if name not in info.joints:
-                raise UnknownName("joint", name, info.joints, "joint_weights")
+        joint_weights = np.array(config.weights_of(info.joints))
         torch.manual_seed(seed)
         auxiliary = len(info.auxiliary) if config.auxiliary else 0
         rest: dict[str, Any] = {"spline": config.spline, "actor": config.actor, **vars(config.network)}
@@ -100,7 +98,6 @@ class Learner:
         self.average = make_model(shape)
         self.average.load_state_dict(self.model.state_dict())
         self.average.eval().requires_grad_(False)
-        joint_weights = np.array([config.joint_weights.get(name, 1.0) for name in info.joints])
         weights = self.model.loss_weights(maker.joints, maker.labels, joint_weights, config.late)
         bf16 = config.bf16 == "on" or (config.bf16 == "auto" and (m.device.type == "cuda" or has_bf16()))
         self._objective = Objective(self.model, config.auxiliary, bf16, weights, maker.truth).to(m.device)
