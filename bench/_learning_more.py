@@ -62,6 +62,8 @@ def transfer_cube() -> Block:
         task=aloha.TASK,
         robot=aloha.ROBOT,
         cameras=aloha.CAMERAS,
+        # Little changes in its one picture: without normalisation the maps of some starts never come to show the cube.
+        network=replace(shared.network, norm="group"),
         spline=replace(shared.spline, dt_s=aloha.DT_S),
         joint_weights=dict.fromkeys(aloha.GRIPPERS, 2.0),
         actor=replace(shared.actor, gripper=aloha.GRIPPERS),

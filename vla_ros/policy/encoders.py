@@ -6,6 +6,7 @@ which give many tokens per image, are in `backbones.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -53,8 +54,16 @@ def make_encoders(config: ModelConfig) -> nn.ModuleList:
     return nn.ModuleList([cls(config) for _ in range(count)])
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.ReLU(inplace=True))
+NORMS = ("none", "group")
+"""Of the maps of an encoder that is trained from nothing; see `ModelConfig.norm`."""
+_GROUPS = 8
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int, norm: str) -> nn.Sequential:
+    parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)]
+    if norm == "group":
+        parts.append(nn.GroupNorm(math.gcd(_GROUPS, outputs), outputs))
+    return nn.Sequential(*parts, nn.ReLU(inplace=True))
 
 
 class SpatialSoftmax(nn.Module):
@@ -90,12 +99,11 @@ class KeypointEncoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         """Build for square RGB images of `image_size`; `channels` is the width of the finest map."""
         super().__init__()
-        c, keypoints, size = config.channels, config.keypoints, config.image_size
-        self.stem = nn.Sequential(
-            _conv(3, c, 5, 2), _conv(c, 2 * c, 3, 2), _conv(2 * c, 2 * c, 3, 1), _conv(2 * c, 2 * c, 3, 1)
-        )
+        c, keypoints, size, norm = config.channels, config.keypoints, config.image_size, config.norm
+        layers = ((3, c, 5, 2), (c, 2 * c, 3, 2), (2 * c, 2 * c, 3, 1), (2 * c, 2 * c, 3, 1))
+        self.stem = nn.Sequential(*[_conv(*layer, norm) for layer in layers])
         self.points = nn.Conv2d(2 * c, keypoints, 1)
-        self.coarse = nn.Sequential(_conv(2 * c, 3 * c, 3, 2), _conv(3 * c, 2 * c, 3, 2))
+        self.coarse = nn.Sequential(_conv(2 * c, 3 * c, 3, 2, norm), _conv(3 * c, 2 * c, 3, 2, norm))
         quarter, sixteenth = (size + 3) // 4, (size + 15) // 16
         self.softmax = SpatialSoftmax(keypoints, quarter, quarter)
         self.describe = nn.Sequential(nn.Linear(2 * c * sixteenth**2, 96), nn.ReLU(inplace=True))

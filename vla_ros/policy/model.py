@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from vla_ros.config import from_mapping
-from vla_ros.core.errors import ConfigError
+from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.core.records import Array
 from vla_ros.policy.actor_config import ActorConfig
 from vla_ros.policy.backbone_config import BackboneConfig
-from vla_ros.policy.encoders import find_encoder, make_encoders
+from vla_ros.policy.encoders import NORMS, find_encoder, make_encoders
 from vla_ros.policy.heads import make_head
 from vla_ros.policy.hear import Hear
 from vla_ros.policy.instruction import sentence_size
@@ -45,6 +45,9 @@ class ModelConfig:
         words: Buckets of a hashed sentence, or the most tokens of one that a backbone reads.
         language: Name in the registry of sentence encoders.
         encoder: Name in the registry of encoders.
+        norm: "group": the maps of an encoder that is trained from nothing are brought to unit scale, in groups of
+            channels, after each convolution (Wu and He, arXiv:1803.08494); "none": they are not, and where little
+            changes in a picture they may never learn to show it.
         backbone: For encoders that are pretrained backbones.
         head: Name in the registry of heads.
         auxiliary: Numbers the training-only output predicts; 0 for none.
@@ -62,6 +65,7 @@ class ModelConfig:
     words: int = 32
     language: str = "hash"
     encoder: str = "keypoint"
+    norm: str = "none"
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     head: str = "regression"
     auxiliary: int = 0
@@ -83,6 +87,8 @@ class ModelConfig:
         for name in ("image_size", "channels", "keypoints", "trunk", "words"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"model {name} must be greater than zero; got {getattr(self, name)}.")
+        if self.norm not in NORMS:
+            raise UnknownName("norm", str(self.norm), NORMS)
 
     @property
     def sentence(self) -> int:

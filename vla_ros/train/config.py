@@ -39,6 +39,7 @@ class NetworkConfig:
     words: int = 32
     language: str = "auto"
     encoder: str = "keypoint_film"
+    norm: str = "group"
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     head: str = "regression"
 
