@@ -80,6 +80,7 @@ def main(out: Path, *more: str) -> None:
     assert all(torch.equal(again[name], value) for name, value in tensors.items())
     if machines.rank == 0:
         save_file({name: value.contiguous().clone() for name, value in tensors.items()}, out / "end.safetensors")
+    machines.part()
     (out / f"rank{machines.rank}-{machines.processes}-{machines.kind}").touch()
 
 

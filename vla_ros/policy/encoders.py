@@ -60,10 +60,11 @@ _GROUPS = 8
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int, norm: str) -> nn.Sequential:
-    parts: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)]
-    if norm == "group":
-        parts.append(nn.GroupNorm(math.gcd(_GROUPS, outputs), outputs))
-    return nn.Sequential(*parts, nn.ReLU(inplace=True))
+    if norm == "none":
+        return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.ReLU(inplace=True))
+    # The norm shifts by itself; a bias before it would have no gradient but rounding.
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.GroupNorm(math.gcd(_GROUPS, outputs), outputs), nn.ReLU(inplace=True))
 
 
 class SpatialSoftmax(nn.Module):

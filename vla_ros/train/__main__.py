@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         order = Run(config, args.seed, args.minutes, args.out, command, args.resume, args.threads)
         machines = find_machines()
         path = Trainer(order, machines).run()
+        machines.part()
         if machines.rank:
             return 0
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -63,6 +63,9 @@ class Machines:
     def wait(self) -> None:
         """Until all are here."""
 
+    def part(self) -> None:
+        """Leave the others, once all are here; nothing can be shared afterwards."""
+
 
 class ManyMachines(Machines):
     """One process of several, or one that accelerate started."""
@@ -124,6 +127,12 @@ class ManyMachines(Machines):
     def wait(self) -> None:
         """See `Machines`."""
         self._accelerator.wait_for_everyone()
+
+    def part(self) -> None:
+        """See `Machines`. A process that ends without it may be aborted by a thread of torch's that still runs."""
+        if self.processes > 1:
+            self.wait()
+            torch.distributed.destroy_process_group()
 
 
 def find_machines() -> Machines:
