@@ -58,6 +58,6 @@ def test_it_is_the_default_of_a_training_and_checkpoints_of_before_have_none() -
 
 
 def test_another_is_refused() -> None:
-    with pytest.raises(UnknownName, match='"groups".*did you mean "group"'):
+    with pytest.raises(UnknownName, match=r'"groups".*did you mean "group"'):
         replace(CONFIG, norm="groups")
     assert NORMS == ("none", "group")

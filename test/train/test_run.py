@@ -107,3 +107,22 @@ def test_training_may_not_use_scenes_of_the_evaluation(out: Path) -> None:
 def test_a_mistyped_setting_is_answered_with_a_sentence(out: Path, capsys) -> None:
     assert command.main(["--out", str(out), "demos.episode=3"]) == 1
     assert 'did you mean "episodes"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("network.encoder=keypoints", 'did you mean "keypoint"'),
+        ("network.norm=groups", 'did you mean "group"'),
+        ("network.head=foo", 'unknown head "foo"'),
+        ("network.encoder=siglip", "needs an action transformer"),
+        ("actor.head=beat", 'did you mean "beast"'),
+        ("actor.horizons=[3, 40]", "must be the 32 steps of the head"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused_before_anything_is_recorded(
+    tmp_path: Path, capsys, given: str, says: str
+) -> None:
+    assert command.main(["--out", str(tmp_path / "out"), given]) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -34,3 +34,13 @@ def make_model(config: ModelConfig) -> Model:
     """
     config = whole(config)
     return VlaModel(config) if config.actor is None else ActorModel(config)
+
+
+def check_model(config: ModelConfig) -> None:
+    """Build the network with random weights, so that one that cannot be built is refused before an hour of recording.
+
+    Raises:
+        ConfigError: As `make_model`.
+    """
+    config = whole(config)
+    make_model(replace(config, backbone=replace(config.backbone, weights="")))

@@ -22,8 +22,10 @@ import torch
 
 from vla_ros.config import config_dir, load_robot
 from vla_ros.core.errors import ConfigError, VlaError
+from vla_ros.policy.build import check_model
 from vla_ros.train.config import TrainConfig, load_config
 from vla_ros.train.evaluate import evaluate, report
+from vla_ros.train.learner import shape_of
 from vla_ros.train.machines import find_machines
 from vla_ros.train.run import Run, Trainer
 
@@ -76,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load_config(args.config or config_dir() / "train" / "pick_place.yaml", args.settings)
         command = shlex.join(["python", "-m", "vla_ros.train", *given])
         check_robot(config)
+        check_model(shape_of(config, load_robot(config.robot).joints, config.image_size))
         order = Run(config, args.seed, args.minutes, args.out, command, args.resume, args.threads)
         machines = find_machines()
         path = Trainer(order, machines).run()

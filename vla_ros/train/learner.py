@@ -6,7 +6,7 @@ The same on one process and on many (`machines.py`); what decides the steps to c
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,16 @@ def has_bf16() -> bool:
     except OSError:
         return False
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def shape_of(config: TrainConfig, joints: Sequence[str], image_size: int, auxiliary: int = 0) -> ModelConfig:
+    """The network that these settings ask for.
+
+    Raises:
+        ConfigError: Sizes or names it cannot have.
+    """
+    rest: dict[str, Any] = {"spline": config.spline, "actor": config.actor, **vars(config.network)}
+    return ModelConfig(tuple(joints), config.cameras, image_size, auxiliary=auxiliary, **rest)
 
 
 class Objective(nn.Module):
@@ -88,8 +98,7 @@ class Learner:
         joint_weights = np.array(config.weights_of(info.joints))
         torch.manual_seed(seed)
         auxiliary = len(info.auxiliary) if config.auxiliary else 0
-        rest: dict[str, Any] = {"spline": config.spline, "actor": config.actor, **vars(config.network)}
-        shape = ModelConfig(info.joints, config.cameras, info.image_size, auxiliary=auxiliary, **rest)
+        shape = shape_of(config, info.joints, info.image_size, auxiliary)
         self.config, self.maker = config, maker
         # What is quick on a CPU cannot be cut up.
         self.model = make_model(shape).to(memory_format=torch.contiguous_format if m.cut else torch.channels_last)
