@@ -1,6 +1,6 @@
 """What the learning table compares: blocks of cells that share data, budget and encoder.
 
-A block is a record: a task, how to record its demonstrations, how to play a try. Another task is another record.
+A block is a record: a task, how to record its demonstrations, how to play a try. They are in `_learning_tasks.py`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vla_ros.config import config_dir, load_robot
-from vla_ros.core.errors import UnknownName
 from vla_ros.core.robot import Limits
-from vla_ros.data.record import Job, run
 from vla_ros.data.rollout import Result, RolloutConfig
-from vla_ros.train.config import EVALUATION_SEED, TrainConfig, load_config
-from vla_ros.train.evaluate import make_executor
+from vla_ros.train.config import EVALUATION_SEED, TrainConfig
 
 CHECK_SEED = 800_000
 """Scenes of the closed-loop checks during training: neither trained on nor evaluated on."""
@@ -95,6 +91,9 @@ class Block:
             compared with the best single horizon, which need not be the longest.
         limit_s: Of a try [s].
         through: What turns chunks into commands in checks and evaluation.
+        ways: How its mixtures are evaluated, of `WAYS`.
+        minutes: Processor time of training, per cell [min].
+        lacks: Why no try can be played here, for example for want of a package; "" where it can.
     """
 
     name: str
@@ -108,6 +107,9 @@ class Block:
     shorter: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     limit_s: float = 16.0
     through: str = "planner"
+    ways: tuple[str, ...] = tuple(WAYS)
+    minutes: float = 20.0
+    lacks: str = ""
 
     def cells(self) -> tuple[Cell, ...]:
         """In the order they are run: one head, alone and mixed, after the other; then the shorter ones."""
@@ -152,7 +154,7 @@ class Cell:
     @property
     def ways(self) -> tuple[str, ...]:
         """How it is evaluated, of `WAYS`."""
-        return tuple(WAYS) if self.mixed else ("fixed",)
+        return self.block.ways if self.mixed else ("fixed",)
 
     @property
     def path(self) -> str:
@@ -173,36 +175,11 @@ class Cell:
         return replace(b.config, actor=actor, spline=spline)
 
 
-def play_so101(config: TrainConfig, order: Order) -> Iterator[Result]:
-    """Tries in the MuJoCo world of the SO-101."""
-    executor = make_executor(order.through, config.robot)
-    job = Job(
-        config.task, config.robot, config.cameras, order.rollout, order.checkpoint, order.folder, order.prefix, executor
-    )
-    return run(job, order.seeds, order.processes)
-
-
-def pick_place() -> Block:
-    """The task of the shipped policy."""
-    trunk = config_dir() / "checkpoints" / "so101_pick_place.safetensors"
-    sources = (Source("expert", 0, 120, 0.05), Source("driven", 100_000, 80, 0.04, trunk))
-    config = load_config(config_dir() / "train" / "learning.yaml")
-    config = replace(config, demos=replace(config.demos, noise_s=0.3))
-    heads = ("regression", "beast", "flow", "beast_tokens", "bins")
-    limits = load_robot("so101").limits
-    return Block("pick_place", config, heads, sources, play_so101, limits, shorter={"regression": (10, 21)})
-
-
-BLOCKS: dict[str, Callable[[], Block]] = {"pick_place": pick_place}
-"""By name, in the order they are run."""
-
-
 @dataclass(frozen=True)
 class Budget:
     """How much is done.
 
     Attributes:
-        minutes: Processor time of training, per cell [min].
         save_s: Between saved states, in processor time [s].
         point_s: Between points of the curve, the same [s].
         checks: Shares of the budget after which success is checked in closed loop.
@@ -211,7 +188,6 @@ class Budget:
         seed: Of weights and batches.
     """
 
-    minutes: float = 20.0
     save_s: float = 120.0
     point_s: float = 20.0
     checks: tuple[float, ...] = (0.15, 0.4, 0.7)
@@ -262,28 +238,10 @@ def quick(block: Block) -> Block:
         demos=replace(block.config.demos, stride=4),
     )
     sources = tuple(replace(s, count=2) for s in block.sources[:1])
-    return replace(block, config=config, sources=sources, limit_s=0.6)
+    return replace(block, config=config, sources=sources, limit_s=0.6, minutes=0.02)
 
 
-QUICK = Budget(minutes=0.02, save_s=0.5, point_s=0.2, checks=(0.5,), check_episodes=1, episodes=2)
-
-
-def select(blocks: Sequence[str], cells: Sequence[str], small: bool = False) -> list[Cell]:
-    """The cells asked for; all of them where nothing is named.
-
-    Raises:
-        UnknownName: There is no block or cell of that name.
-    """
-    for name in blocks:
-        if name not in BLOCKS:
-            raise UnknownName("block", name, BLOCKS)
-    made = [make() for name, make in BLOCKS.items() if not blocks or name in blocks]
-    all_cells = [cell for block in made for cell in (quick(block) if small else block).cells()]
-    known = {name for cell in all_cells for name in (cell.name, cell.path)}
-    for name in cells:
-        if name not in known:
-            raise UnknownName("cell", name, sorted({cell.name for cell in all_cells}))
-    return [c for c in all_cells if not cells or c.name in cells or c.path in cells]
+QUICK = Budget(save_s=0.5, point_s=0.2, checks=(0.5,), check_episodes=1, episodes=2)
 
 
 assert CHECK_SEED < EVALUATION_SEED

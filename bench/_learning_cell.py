@@ -91,7 +91,11 @@ class CellRun:
         self.cell, self.budget, self.places = cell, budget, places
         self.config, self.folder = cell.config, places.cell(cell)
         self.folder.mkdir(parents=True, exist_ok=True)
-        asked = {"config": json.loads(json.dumps(asdict(self.config))), "minutes": budget.minutes, "seed": budget.seed}
+        asked = {
+            "config": json.loads(json.dumps(asdict(self.config))),
+            "minutes": cell.block.minutes,
+            "seed": budget.seed,
+        }
         self.record: dict[str, Any] = read_json(self.folder / "record.json")
         if self.record and any(self.record[k] != v for k, v in asked.items()):
             raise ConfigError(f"{self.folder} was begun with other settings; move it away to begin anew.")
@@ -144,7 +148,7 @@ class CellRun:
 
     def _learn(self, learner: Learner, data: DemoDataset, state: Path, spent: float) -> float:
         """Until the budget is used; returns the processor seconds spent in all."""
-        b, total = self.budget, 60.0 * self.budget.minutes
+        b, total = self.budget, 60.0 * self.cell.block.minutes
         saved, losses = spent, []
         due = [share for share in b.checks if share > max((c["share"] for c in self.record["checks"]), default=-1.0)]
         try:
@@ -273,12 +277,11 @@ def progress(cell: Cell, budget: Budget, places: Places) -> tuple[float, str]:
     record = read_json(folder / "record.json")
     if not record:
         return 0.0, "not begun"
+    total = cell.block.minutes
     minutes = record["train"]["minutes"] if "train" in record else (record["curve"] or [[0.0]])[-1][0]
     tried = sum(len(p.read_text().splitlines()) for w in cell.ways if (p := folder / f"tries_{w}.jsonl").exists())
     share = tried / (len(cell.ways) * budget.episodes)
     checks = ", ".join(f"{c['successes']}/{c['of']} after {c['minutes']:.1f} min" for c in record["checks"])
-    words = (
-        f"{minutes:.1f} of {budget.minutes:g} processor minutes, {tried} of {len(cell.ways) * budget.episodes} tries"
-    )
+    words = f"{minutes:.1f} of {total:g} processor minutes, {tried} of {len(cell.ways) * budget.episodes} tries"
     words += f", loss {record['curve'][-1][2]:.4g} at step {record['curve'][-1][1]}" if record["curve"] else ""
-    return min(1.0, minutes / budget.minutes) * 2 / 3 + share / 3, words + (f"; checks {checks}" if checks else "")
+    return min(1.0, minutes / total) * 2 / 3 + share / 3, words + (f"; checks {checks}" if checks else "")

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from _learning_blocks import BLOCKS, WAYS
+from _learning_blocks import WAYS
 from _learning_cell import read_json
+from _learning_tasks import BLOCKS
 
 HEAD = (
     "head", "horizons", "executed", "success", "95 % interval", "steps per inference", "peak jerk of chunks / of limit",

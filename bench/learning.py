@@ -25,11 +25,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from _learning_blocks import BLOCKS, QUICK, WAYS, Budget, Cell, Order, Places, select
+from _learning_blocks import QUICK, WAYS, Budget, Cell, Order, Places
 from _learning_cell import CellRun, finished, only_one, progress, read_json, write_json
 from _learning_codes import codes
-from _learning_more import MORE
 from _learning_report import table, verdicts, write_report
+from _learning_tasks import BLOCKS, select
 from _table import show, verdict
 from tqdm import tqdm
 
@@ -37,7 +37,6 @@ from vla_ros.core.errors import ConfigError, VlaError
 from vla_ros.policy.checkpoint import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCKS.update(MORE)
 QUICK_CELLS = ("regression", "beast-moh")
 
 
@@ -51,7 +50,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--cells", nargs="+", default=[], metavar="NAME", help="for example flow, or pick_place/flow-moh"
     )
     parser.add_argument("--jobs", type=int, default=2, help="cells at once, one thread each (default 2)")
-    parser.add_argument("--minutes", type=float, help="processor minutes of training per cell (default 20)")
+    parser.add_argument("--minutes", type=float, help="processor minutes of training per cell, in place of the block's")
     parser.add_argument("--episodes", type=int, help="tries per evaluation (default 100)")
     parser.add_argument("--quick", action="store_true", help="two tiny cells in a folder that is thrown away")
     parser.add_argument(
@@ -71,8 +70,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def record(cells: Sequence[Cell], places: Places, processes: int) -> None:
-    """Record the demonstrations that the cells need and that are not there, and say what codes lose of them."""
+    """Record the demonstrations that the cells need and that are not there, and say what codes lose of them.
+
+    Raises:
+        ConfigError: Something is not installed that a block needs.
+    """
     for block in {cell.block.name: cell.block for cell in cells}.values():
+        if block.lacks:
+            raise ConfigError(block.lacks)
         folder = places.demos(block)
         with only_one(folder.parent):
             for source in block.sources:
@@ -93,7 +98,13 @@ def child(cell: Cell, budget: Budget, places: Places, small: bool) -> subprocess
     folder = places.cell(cell)
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, __file__, "--one", cell.path, "--work", str(places.work), "--kept", str(places.kept)]
-    command += ["--minutes", str(budget.minutes), "--episodes", str(budget.episodes), *(["--quick"] if small else [])]
+    command += [
+        "--minutes",
+        str(cell.block.minutes),
+        "--episodes",
+        str(budget.episodes),
+        *(["--quick"] if small else []),
+    ]
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(command, env={**os.environ, **single}, stdout=log, stderr=log)
@@ -159,8 +170,12 @@ def keep(name: str, path: Path, way: str, places: Places) -> int:
 
 def work(args: argparse.Namespace, places: Places, budget: Budget) -> int:
     """Record, run, report."""
-    cells = select(args.blocks, args.cells or (QUICK_CELLS if args.quick else ()), args.quick)
+    cells = select(args.blocks, args.cells or (QUICK_CELLS if args.quick else ()), args.quick, args.minutes)
     todo = [cell for cell in cells if not finished(cell, places)]
+    if not args.blocks and not args.cells:
+        for name, lacks in {cell.block.name: cell.block.lacks for cell in todo if cell.block.lacks}.items():
+            print(f"{name} is left out: {lacks}")
+        todo = [cell for cell in todo if not cell.block.lacks]
     record(todo, places, args.jobs)
     failed = run_all(todo, budget, places, args.jobs, args.quick) if todo else []
     return report(args, places) or bool(failed)
@@ -185,19 +200,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     budget = QUICK if args.quick else Budget()
-    budget = replace(budget, minutes=args.minutes or budget.minutes, episodes=args.episodes or budget.episodes)
+    budget = replace(budget, episodes=args.episodes or budget.episodes)
     folder = Path(tempfile.mkdtemp(prefix="learning-")) if args.quick and not args.one else None
     places = Places(folder or args.work, folder / "kept" if folder else args.kept)
     try:
         if args.one:
-            cell = select([], [args.one], args.quick)[0]
+            cell = select([], [args.one], args.quick, args.minutes)[0]
             with only_one(places.cell(cell)):
                 CellRun(cell, budget, places).run()
             return 0
         if args.background:
             return in_background(given, args.work)
         if args.status:
-            rows = [[c.path, progress(c, budget, places)[1]] for c in select(args.blocks, args.cells)]
+            rows = [
+                [c.path, progress(c, budget, places)[1]] for c in select(args.blocks, args.cells, minutes=args.minutes)
+            ]
             print("\n".join(f"{name:<28}{text}" for name, text in rows))
             return 0
         if args.keep:

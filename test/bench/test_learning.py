@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import _learning_blocks as blocks
+import _learning_tasks as tasks
 import learning
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from vla_ros.sim.scene import JOINTS
 from vla_ros.train.batches import BatchMaker
 from vla_ros.train.learner import Learner
 
-BUDGET = replace(blocks.QUICK, minutes=0.01, checks=(), episodes=1)
+BUDGET = replace(blocks.QUICK, checks=(), episodes=1)
 
 
 @pytest.fixture
@@ -36,9 +37,10 @@ def places(tmp_path: Path) -> blocks.Places:
     return made
 
 
-def cell(head: str = "beast", mixed: bool = True) -> blocks.Cell:
-    block = blocks.quick(blocks.pick_place())
-    return blocks.Cell(replace(block, config=replace(block.config, image_size=32), limit_s=0.3), head, mixed)
+def cell(head: str = "beast", mixed: bool = True, minutes: float = 0.01) -> blocks.Cell:
+    block = blocks.quick(tasks.pick_place())
+    block = replace(block, config=replace(block.config, image_size=32), limit_s=0.3, minutes=minutes)
+    return blocks.Cell(block, head, mixed)
 
 
 def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, tmp_path, monkeypatch) -> None:
@@ -88,7 +90,7 @@ def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, tmp_path, monkeypa
     CellRun(cell(), BUDGET, places).run()
     assert places.record(cell()).read_bytes() == before
     with pytest.raises(ConfigError, match="begun with other settings"):
-        CellRun(cell(), replace(BUDGET, minutes=5.0), places)
+        CellRun(cell(minutes=5.0), BUDGET, places)
 
 
 def test_two_processes_do_not_share_a_cell(tmp_path) -> None:
@@ -100,7 +102,7 @@ def test_mixtures_of_all_heads_decide_the_same_waypoints() -> None:
     from vla_ros.policy.build import make_model
     from vla_ros.policy.model import ModelConfig
 
-    for one in blocks.quick(blocks.pick_place()).cells():
+    for one in blocks.quick(tasks.pick_place()).cells():
         if one.mixed:
             c = one.config
             model = make_model(ModelConfig(JOINTS, c.cameras, 32, **vars(c.network), spline=c.spline, actor=c.actor))
@@ -108,7 +110,7 @@ def test_mixtures_of_all_heads_decide_the_same_waypoints() -> None:
 
 
 def test_a_shorter_horizon_learns_and_answers_the_first_waypoints_only(places) -> None:
-    (one,) = blocks.select([], ["pick_place/regression-10"], small=True)
+    (one,) = tasks.select([], ["pick_place/regression-10"], small=True)
     config = replace(one.config, image_size=32)
     data = DemoDataset(places.demos(one.block))
     assert BatchMaker(data, config, 0).make(4).labels.shape == (4, 10, 6)
@@ -122,10 +124,24 @@ def test_a_shorter_horizon_learns_and_answers_the_first_waypoints_only(places) -
 
 def test_unknown_names_are_answered() -> None:
     with pytest.raises(UnknownName, match='did you mean "pick_place"'):
-        blocks.select(["pickplace"], [])
+        tasks.select(["pickplace"], [])
     with pytest.raises(UnknownName, match='did you mean "beast-moh"'):
-        blocks.select([], ["beast-mo"])
-    assert [c.name for c in blocks.select([], ["pick_place/flow"])] == ["flow"]
+        tasks.select([], ["beast-mo"])
+    assert [c.name for c in tasks.select([], ["pick_place/flow"])] == ["flow"]
+
+
+def test_a_block_that_cannot_be_played_here_is_left_out_unless_it_is_asked_for(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(tasks.aloha, "installed", lambda: False)
+    monkeypatch.setattr(learning, "finished", lambda cell, places: cell.block.name != "transfer_cube")
+    monkeypatch.setattr(learning, "report", lambda args, places: 0)
+    where = ["--work", str(tmp_path), "--kept", str(tmp_path)]
+    assert learning.main(where) == 0
+    assert "transfer_cube is left out: gym-aloha is not installed" in capsys.readouterr().out
+    assert learning.main([*where, "--blocks", "transfer_cube"]) == 1
+    assert "gym-aloha is not installed" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_codes_say_what_is_lost(places) -> None:
