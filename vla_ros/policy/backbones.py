@@ -209,6 +209,8 @@ class Dinov2(Backbone):
     def take(self, model: Any) -> int:
         """See `Backbone.take`."""
         self.model = model
+        # Of no use without masked patches; a weight without a gradient is waited for by data-parallel training.
+        model.embeddings.mask_token.requires_grad_(False)
         return int(model.config.hidden_size)
 
     def look(self, images: Tensor) -> Tensor:
