@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from vla_ros.core.errors import ConfigError
 
 
 @contextlib.contextmanager
@@ -130,3 +133,26 @@ class Processes:
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))
         for name in chosen:
             self.stop(name)
+
+
+def keep_to(cpus: str) -> None:
+    """Let this thread, and all it starts from now on, run on some processors only.
+
+    Args:
+        cpus: As "1" or "0,2-3"; "auto": all but the first, where there are several; "" changes nothing.
+
+    Raises:
+        ConfigError: They cannot be read, or are not there.
+    """
+    have = os.sched_getaffinity(0)
+    if cpus == "auto":
+        os.sched_setaffinity(0, set(sorted(have)[1:]) or have)
+        return
+    if not cpus:
+        return
+    pairs = [re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip()) for part in cpus.split(",")]
+    wanted = {n for m in pairs if m for n in range(int(m[1]), int(m[2] or m[1]) + 1)}
+    if not (all(pairs) and wanted and wanted <= have):
+        named = ", ".join(str(n) for n in sorted(have))
+        raise ConfigError(f'cpus must name some of {named}, as "1" or "0,2-3", or be "auto"; got "{cpus}".')
+    os.sched_setaffinity(0, wanted)

@@ -1,12 +1,8 @@
 """The policy's node tells its policy what is committed, and everybody how unsure it is."""
 
-import os
-import threading
 import time
-from dataclasses import dataclass
 
 import numpy as np
-import pytest
 import rclpy
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState as JointStateMessage
@@ -14,12 +10,11 @@ from std_msgs.msg import Float64, String
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot
-from vla_ros.core.errors import ConfigError
 from vla_ros.core.plan import Plan
 from vla_ros.core.records import Chunk, Observation
 from vla_ros.nodes import topics
-from vla_ros.nodes.convert import joint_state_to_message, plan_to_message
-from vla_ros.nodes.policy_node import PolicyNode, keep_to
+from vla_ros.nodes.convert import chunk_to_message, joint_state_to_message, plan_to_message
+from vla_ros.nodes.policy_node import PolicyNode
 from vla_ros.nodes.run import newest
 from vla_ros.policy.committed import Committed
 from vla_ros.policy.policy import policy
@@ -49,7 +44,7 @@ class Unsure:
 def test_doubt_is_published_and_the_plan_in_force_is_handed_on(ros_domain: int) -> None:
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=ros_domain)
-    given = {"policy": "unsure", "condition": True, "rate_hz": 50.0}
+    given = {"policy": "unsure", "condition": True, "rate_hz": 50.0, "cpus": ""}
     node = rclpy.create_node(
         "policy",
         context=context,
@@ -88,48 +83,16 @@ def test_doubt_is_published_and_the_plan_in_force_is_handed_on(ros_domain: int) 
         assert told.speed == 0.5
         np.testing.assert_array_equal(told.plan.positions, plan.positions)
         assert start < told.handover_ns < told.free_ns
+        assert made._counts["short"] == 0
+        # A chunk of 0.4 s, 0.05 s from its being sent to its hand-over, and the next one will take as long as this one.
+        message = chunk_to_message(Chunk.from_rate(start, ROBOT.joints, np.tile(middle, (8, 1)), 0.05))
+        made._check_length(message, start + 170_000_000)
+        assert made._short == ""
+        made._check_length(message, start + 180_000_000)
+        assert made._short.startswith("chunks are too short: they reach 0.40 s from their picture")
+        assert made._counts["short"] == 1
         assert made._doubts() == {"doubt_rad_mean": 0.25, "doubt_rad_most": 0.25}
     finally:
         node.destroy_node()
         other.destroy_node()
         rclpy.shutdown(context=context)
-
-
-@dataclass
-class Kept:
-    """What a thread of its own was left with."""
-
-    cpus: set[int]
-    refusal: str = ""
-
-
-def kept(cpus: str) -> Kept:
-    """Pin a thread that ends at once, so that nothing else is."""
-    found = Kept(set())
-
-    def work() -> None:
-        try:
-            keep_to(cpus)
-        except ConfigError as error:
-            found.refusal = str(error)
-        found.cpus = os.sched_getaffinity(0)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    return found
-
-
-def test_a_policy_keeps_to_the_processors_it_is_given() -> None:
-    have = sorted(os.sched_getaffinity(0))
-    assert kept("").cpus == set(have)
-    assert kept(str(have[-1])).cpus == {have[-1]}
-    assert kept(",".join(map(str, have))).cpus == set(have)
-    assert set(have) == os.sched_getaffinity(0)
-
-
-@pytest.mark.parametrize("cpus", ["x", "1-", "9999", "0,,1", "3-2", "-1", "0;1"])
-def test_processors_that_are_not_there_are_refused_with_a_sentence(cpus: str) -> None:
-    found = kept(cpus)
-    assert "must name some of" in found.refusal
-    assert found.refusal.endswith(".")

@@ -7,12 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from vla_ros.processes import Processes, own_domain
+from vla_ros.core.errors import ConfigError
+from vla_ros.processes import Processes, keep_to, own_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_STUBBORN = """
@@ -103,3 +106,44 @@ def test_a_module_of_the_folder_one_stands_in_is_found(
     process = processes.start("here.my_node", name="mine")
     assert process.wait(timeout=30.0) == 0, processes.log("mine")
     assert "found my_other_module" in processes.log("mine")
+
+
+@dataclass
+class Kept:
+    """What a thread of its own was left with."""
+
+    cpus: set[int]
+    refusal: str = ""
+
+
+def kept(cpus: str) -> Kept:
+    """Pin a thread that ends at once, so that nothing else is."""
+    found = Kept(set())
+
+    def work() -> None:
+        try:
+            keep_to(cpus)
+        except ConfigError as error:
+            found.refusal = str(error)
+        found.cpus = os.sched_getaffinity(0)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return found
+
+
+def test_a_thread_keeps_to_the_processors_it_is_given() -> None:
+    have = sorted(os.sched_getaffinity(0))
+    assert kept("").cpus == set(have)
+    assert kept("auto").cpus == set(have[1:] or have)
+    assert kept(str(have[-1])).cpus == {have[-1]}
+    assert kept(",".join(map(str, have))).cpus == set(have)
+    assert set(have) == os.sched_getaffinity(0)
+
+
+@pytest.mark.parametrize("cpus", ["x", "1-", "9999", "0,,1", "3-2", "-1", "0;1"])
+def test_processors_that_are_not_there_are_refused_with_a_sentence(cpus: str) -> None:
+    found = kept(cpus)
+    assert "must name some of" in found.refusal
+    assert found.refusal.endswith(".")

@@ -37,7 +37,8 @@ def launch(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 
 TRUNK = ()
-MIXTURE = ("actor={head: regression, width: 16, layers: 1, attention: 2, gripper: [], horizons: [8, 32], balance: 0.0}",)
+ACTOR = "head: regression, width: 16, layers: 1, attention: 2, gripper: [], horizons: [8, 32], balance: 0.0"
+MIXTURE = (f"actor={{{ACTOR}}}",)
 """Without the loss that keeps the gate even: it is of the whole batch, and each process sees its part."""
 BELOW_SOFTMAX = ("points.bias", "gate.bias", "qkv.bias")
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import re
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from std_msgs.msg import Float64, String
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import config_dir, load_robot, require
-from vla_ros.core.errors import ConfigError, RecordError
+from vla_ros.core.errors import RecordError
 from vla_ros.core.observe import ObserveConfig, Observer
 from vla_ros.core.records import NS, Array, Observation, Refusal
 from vla_ros.nodes import topics
@@ -30,6 +28,7 @@ from vla_ros.nodes.params import check_log_dir, load_params
 from vla_ros.nodes.run import Loop, RosTime, newest, take
 from vla_ros.nodes.run import main as run
 from vla_ros.policy.policy import Policy, check_answer, check_told, make_policy
+from vla_ros.processes import keep_to
 
 if TYPE_CHECKING:
     from vla_ros.nodes.truth import TruthObserver
@@ -53,7 +52,8 @@ class PolicyParams(ObserveConfig):
         engine: How it runs there: "auto", "eager", "compiled", "graph", "compiled_graph"; see docs/policies.md.
         precision: Of what encodes images: "float32" or "bf16".
         threads: CPU threads of a learned policy.
-        cpus: Processors this node's work may run on, as "1" or "0,2-3"; "" for all.
+        cpus: Processors this node's work may run on, as "1" or "0,2-3"; "auto" leaves the first to the command loop and
+            whoever else works, where there are several; "" for all.
         log_dir: Folder for `policy.json`, written at the end; "" for none.
     """
 
@@ -70,7 +70,7 @@ class PolicyParams(ObserveConfig):
     engine: str = "auto"
     precision: str = "float32"
     threads: int = 1
-    cpus: str = ""
+    cpus: str = "auto"
     log_dir: str = ""
 
     def __post_init__(self) -> None:
@@ -84,23 +84,6 @@ class PolicyParams(ObserveConfig):
             0.0 <= self.delay_low_ms <= self.delay_high_ms < 60_000.0,
             f"policy: delays must be 0 <= low <= high; got {self.delay_low_ms} to {self.delay_high_ms} ms.",
         )
-
-
-def keep_to(cpus: str) -> None:
-    """Let this thread, and all it starts from now on, run on `cpus` only; "" changes nothing.
-
-    Raises:
-        ConfigError: They cannot be read, or are not there.
-    """
-    if not cpus:
-        return
-    pairs = [re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip()) for part in cpus.split(",")]
-    wanted = {n for m in pairs if m for n in range(int(m[1]), int(m[2] or m[1]) + 1)}
-    have = os.sched_getaffinity(0)
-    if not (all(pairs) and wanted and wanted <= have):
-        named = ", ".join(str(n) for n in sorted(have))
-        raise ConfigError(f'policy: cpus must name some of {named}, as "1" or "0,2-3"; got "{cpus}".')
-    os.sched_setaffinity(0, wanted)
 
 
 class PolicyNode(Loop):
@@ -124,6 +107,7 @@ class PolicyNode(Loop):
         self._instruction = ""
         self._last_stamp_ns = self._next_ns = self._next_report_ns = 0
         self._refusal: Refusal | None = None
+        self._short = ""
         self._counts: Counter[str] = Counter()
         self._inference_s = self._doubt_most = self._doubt_sum = 0.0
         self._ready: tuple[int, JointTrajectory] | None = None
@@ -242,9 +226,26 @@ class PolicyNode(Loop):
     def _deliver(self, now: int) -> None:
         """Send the chunk that is ready, once its added delay is over."""
         if self._ready is not None and now >= self._ready[0]:
-            self._chunk_pub.publish(self._ready[1])
+            message = self._ready[1]
+            self._chunk_pub.publish(message)
             self._ready = None
+            self._check_length(message, now)
             self._tell_doubt()
+
+    def _check_length(self, message: JointTrajectory, now: int) -> None:
+        """Say so where a chunk does not reach from its hand-over to the next one's: the arm slows down in between."""
+        stamp, length = to_ns(message.header.stamp), to_ns(message.points[-1].time_from_start)
+        age = now - stamp
+        needed = age + round(self._params.handover_s * NS) + max(age, round(NS / self._params.rate_hz))
+        self._short = (
+            ""
+            if length >= needed
+            else (
+                f"chunks are too short: they reach {length / NS:.2f} s from their picture, and to meet the next one they "
+                f"would need {needed / NS:.2f} s, so the arm slows down in between; send more waypoints, or answer sooner."
+            )
+        )
+        self._counts["short"] += bool(self._short)
 
     def _tell_doubt(self) -> None:
         doubt = getattr(self._policy, "doubt_rad", None)
@@ -264,8 +265,9 @@ class PolicyNode(Loop):
         self._node.get_logger().warning(f"no inference: {refusal.detail}", throttle_duration_sec=1.0)
 
     def _report(self) -> None:
-        level = DiagnosticStatus.WARN if self._refusal else DiagnosticStatus.OK
-        text = self._refusal.detail if self._refusal else ("inferring" if self._instruction else "no instruction")
+        wrong = self._refusal.detail if self._refusal else self._short if self._instruction else ""
+        level = DiagnosticStatus.WARN if wrong else DiagnosticStatus.OK
+        text = wrong or ("inferring" if self._instruction else "no instruction")
         values = [KeyValue(key=k, value=str(v)) for k, v in sorted(self._counts.items())]
         values += [KeyValue(key=k, value=f"{v:.3f}") for k, v in self._doubts().items()]
         status = DiagnosticStatus(level=level, name="vla_ros: policy", message=text, values=values)
