@@ -104,8 +104,11 @@ def test_09_smallest_count(goal: float, published: tuple[int, ...], grid: str) -
     assert (np.abs(found - published) <= 1).all(), found
 
 
-def seams(pinned: int, overwrite: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Jumps of position and of velocity between two noisy predictions of one motion, one second each."""
+def seams(pinned: int, overwrite: bool = False) -> tuple[np.ndarray, np.ndarray, float]:
+    """Jumps of position and of velocity between two noisy predictions of one motion, one second each.
+
+    And the mean squared error of the second one.
+    """
     first, second = one_second(10), one_second(10, pinned=pinned)
     whole, rng = motion(2, second=2.0), np.random.default_rng(3)
 
@@ -120,20 +123,25 @@ def seams(pinned: int, overwrite: bool = False) -> tuple[np.ndarray, np.ndarray]
     after[:, :pinned] = control[:, :pinned]
     if overwrite:
         after[:, 0] = position
-    return second.evaluate(after, [0.0])[:, 0] - position, derivative_points(after, 4, 1.0)[:, 0] - speed
+    lost = float(np.mean((second.evaluate(after) - whole(1.0 + times(second))) ** 2))
+    return second.evaluate(after, [0.0])[:, 0] - position, derivative_points(after, 4, 1.0)[:, 0] - speed, lost
 
 
 def test_11_seams() -> None:
-    jump, speed = seams(0)
+    jump, speed, lost = seams(0)
     assert 0.03 < np.abs(jump).mean() < 0.1
+    assert 0.1 < np.abs(jump).max() < 0.4
     assert 0.9 < np.abs(speed).mean() < 3.6
+    assert 0.7e-3 < lost < 2e-3
     free = np.abs(speed).mean()
-    for jump, speed in (seams(0, overwrite=True), seams(1)):
+    for jump, speed, more in (seams(0, overwrite=True), seams(1)):
         assert (jump == 0.0).all()
+        assert 0.7 * lost < more < 1.5 * lost
         assert free < np.abs(speed).mean() < 5.0  # a pinned position alone makes the velocity's jump greater
-    jump, speed = seams(2)
+    jump, speed, more = seams(2)
     assert (jump == 0.0).all()
     assert np.abs(speed).max() < 1e-12
+    assert 0.7 * lost < more < 1.7 * lost  # what a seam without a step costs in the middle
 
 
 def test_11_position_alone_is_not_enough() -> None:

@@ -6,7 +6,7 @@ import torch
 from policy.small import JOINTS, MIXED, STEPS, config, data, model, seen
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
-from vla_ros.policy.action_code import ActionCode
+from vla_ros.policy.action_code import LEAST_STD_RAD, ActionCode
 from vla_ros.policy.action_head import action_heads, find_action_head
 from vla_ros.policy.action_heads import euler
 from vla_ros.policy.actor import ActorModel
@@ -183,6 +183,12 @@ def test_a_code_gives_back_what_it_was_given(as_spline: bool) -> None:
     given = torch.from_numpy(targets[:5])
     values = code.normalise(code.points(given))
     assert values.std() < 2.0
+    # Each step of each joint has statistics of its own: all of the data come to mean 0 and deviation 1.
+    every = code.normalise(code.points(torch.from_numpy(targets)))
+    moves = code.std > LEAST_STD_RAD
+    assert moves.float().mean() > 0.9
+    torch.testing.assert_close(every.mean(dim=0)[moves], torch.zeros(int(moves.sum())), atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(every.std(dim=0, correction=0)[moves], torch.ones(int(moves.sum())), atol=1e-3, rtol=0.0)
     torch.testing.assert_close(code.waypoints(code.restore(values)), given.float(), atol=5e-3, rtol=0.0)
 
 

@@ -237,14 +237,12 @@ class PolicyNode(Loop):
         stamp, length = to_ns(message.header.stamp), to_ns(message.points[-1].time_from_start)
         age = now - stamp
         needed = age + round(self._params.handover_s * NS) + max(age, round(NS / self._params.rate_hz))
-        self._short = (
-            ""
-            if length >= needed
-            else (
-                f"chunks are too short: they reach {length / NS:.2f} s from their picture, and to meet the next one they "
-                f"would need {needed / NS:.2f} s, so the arm slows down in between; send more waypoints, or answer sooner."
+        self._short = ""
+        if not length >= needed:
+            self._short = (
+                f"chunks are too short: they reach {length / NS:.2f} s from their picture, and to meet the next one "
+                f"they would need {needed / NS:.2f} s, so the arm slows down in between; send more, or answer sooner."
             )
-        )
         self._counts["short"] += bool(self._short)
 
     def _tell_doubt(self) -> None:
