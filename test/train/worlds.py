@@ -1,4 +1,4 @@
-"""Worlds, and a policy, for tests of what happens around a try; by themselves, for other processes import them by name."""
+"""Worlds and a policy for tests of what happens around a try; by themselves, as other processes import them by name."""
 
 import os
 import signal

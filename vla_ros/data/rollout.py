@@ -20,7 +20,7 @@ from vla_ros.core.records import NS, Array, Chunk, Image, Observation
 from vla_ros.data.demos import Episode
 from vla_ros.data.disturbance import Disturbance
 from vla_ros.data.executors import Executor, LinearExecutor
-from vla_ros.data.tally import PERIOD_S, Tally
+from vla_ros.data.tally import PERIOD_S, STEP_S, Tally
 from vla_ros.policy.committed import Committed
 from vla_ros.policy.images import shrink
 from vla_ros.policy.policy import Policy, check_answer, check_told
@@ -84,7 +84,7 @@ class RolloutConfig:
 
     image_size: int = 96
     waypoints: int = 32
-    dt_s: float = 0.05
+    dt_s: float = STEP_S
     limit_s: float = 16.0
     after_s: float = 0.8
     stride: int = 2

@@ -10,6 +10,10 @@ from vla_ros.core.records import Array, Chunk
 
 PERIOD_S = 0.01
 """Between commands in a try [s]."""
+STEP_S = 0.05
+"""One control step where nothing else is said, and what the jerk of a curve is counted by [s]."""
+GRIPPERS = ("gripper",)
+"""Joints left out where the roughness of an arm's motion is meant."""
 
 
 def chunk_jerk(chunk: Chunk) -> Array:

@@ -26,12 +26,10 @@ from vla_ros.core.robot import Limits
 from vla_ros.data.executors import PlannerExecutor
 from vla_ros.data.record import Job, run
 from vla_ros.data.rollout import Result, RolloutConfig
+from vla_ros.data.tally import GRIPPERS
 from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.policy.learned import LearnedPolicy
 from vla_ros.train.config import EVALUATION_SEED
-
-GRIPPERS = ("gripper",)
-"""Joints left out where the roughness of an arm's motion is meant."""
 
 
 def wilson(successes: int, tries: int, z: float = 1.96) -> tuple[float, float]:
