@@ -252,7 +252,8 @@ def _tried(path: Path) -> list[Result]:
 
 
 def _append(file: TextIO, result: Result) -> None:
-    file.write(json.dumps({k: v for k, v in vars(result).items() if k != "episode"}) + "\n")
+    kept = {k: v for k, v in vars(result).items() if k not in ("episode", "inference_s")}  # the same for the same seed
+    file.write(json.dumps(kept) + "\n")
     file.flush()
 
 

@@ -21,7 +21,8 @@ from tqdm import tqdm
 from vla_ros.config import config_dir
 from vla_ros.core.errors import VlaError
 from vla_ros.data.rollout import Result, RolloutConfig
-from vla_ros.train.evaluate import GRIPPERS, evaluate, wilson
+from vla_ros.data.tally import GRIPPERS
+from vla_ros.train.evaluate import evaluate, wilson
 
 DELAYS_MS = (100, 200, 400)
 STEP_MS = 50

@@ -9,13 +9,13 @@ import _learning_tasks as tasks
 import learning
 import numpy as np
 import pytest
-from _learning_cell import CellRun, only_one, progress
+from _learning_cell import CellRun, _append, _tried, only_one, progress
 from _learning_codes import codes
 from _learning_report import table, verdicts, write_report
 
 from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.data.demos import DemoDataset, DemoInfo, DemoWriter, Episode, read_episode
-from vla_ros.data.rollout import AUXILIARY
+from vla_ros.data.rollout import AUXILIARY, Result
 from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.sim.scene import JOINTS
 from vla_ros.train.batches import BatchMaker
@@ -91,6 +91,14 @@ def test_a_cell_is_cut_goes_on_and_ends_with_a_record(places, tmp_path, monkeypa
     assert places.record(cell()).read_bytes() == before
     with pytest.raises(ConfigError, match="begun with other settings"):
         CellRun(cell(minutes=5.0), BUDGET, places)
+
+
+def test_tries_on_disk_are_what_their_seeds_decide_without_wall_time(tmp_path) -> None:
+    with (tmp_path / "tries.jsonl").open("a") as file:
+        _append(file, Result(True, 7.0, notes={"seed": 1}, inference_s=[0.1]))
+    assert "inference_s" not in (tmp_path / "tries.jsonl").read_text()
+    (read,) = _tried(tmp_path / "tries.jsonl")
+    assert (read, read.inference_s) == (Result(True, 7.0, notes={"seed": 1}), ())
 
 
 def test_two_processes_do_not_share_a_cell(tmp_path) -> None:

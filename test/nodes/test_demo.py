@@ -23,6 +23,7 @@ LEARNED = config_dir() / "checkpoints" / "so101_pick_place_beast_moh.safetensors
 STABLE = (
     *("episodes", "successes", "success_rate", "command_rate_hz", "period_error_us", "baseline_period_error_us"),
     *("limit_violations", "handover_jump", "plans", "capture_to_command_ms", "real_time_factor", "policy", "seed"),
+    *("inference_ms", "steps_per_inference", "chunk_jerk"),
 )
 
 

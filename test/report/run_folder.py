@@ -25,6 +25,10 @@ def write(folder: Path, episodes: int = 4, failed: tuple[int, ...] = (2,), films
         handovers_ns=handovers,
         captures_ns=handovers - 60_000_000,
         capture_to_command_ns=np.arange(1, len(handovers) + 1, dtype=np.int64) * 1_000_000,
+        # One at every tenth of a second of the episodes, the fifth of each the roughest, and one on the way home.
+        chunks_ns=BEGIN + 50_000_000 + 100_000_000 * np.arange(10 * episodes + 1, dtype=np.int64),
+        chunk_jerk=np.append(np.where(np.arange(10 * episodes) % 10 == 4, 0.5 + t[: 500 * episodes : 50], 0.1), 9.0),
+        step_s=0.05,
     )
     np.savez(folder / "loop.npz", late_ns=np.array([0, 10_000, 0, 0, 2_500_000, 0]), period_ns=PERIOD)
     np.savez(folder / "baseline.npz", late_ns=np.array([0, 4_000, 4_000, 4_000]), period_ns=PERIOD)

@@ -30,6 +30,8 @@ def test_every_figure_of_a_whole_run(tmp_path: Path) -> None:
     assert s["chunks"] == {"planned": 44, "unanswered": 2, "refused": {"stale": 5}}
     assert s["capture_to_command_ms"] == pytest.approx({"p50": 20.5, "p99": 39.61, "max": 40.0})
     assert (s["real_time_factor"], s["camera_hz"], s["inference_ms"]) == (0.999, 19.5, 12.5)
+    # Four seconds of steps of 50 ms, and 40 chunks; the roughest of each second, not the one on the way home.
+    assert (s["steps_per_inference"], s["chunk_jerk"]) == pytest.approx((2.0, (1.9 + 2.9) / 2))
     assert (s["policy"], s["seed"], s["task"], s["robot"]) == ("expert", 7, "pick_place", "so101")
     assert s["delay_ms"] == [0.0, 500.0]
     assert s["whole"] is True
@@ -100,6 +102,20 @@ def test_no_episode(tmp_path: Path) -> None:
     s = summarise(write(tmp_path, episodes=0, films=()))
     assert (s["episodes"], s["successes"], s["success_rate"], s["success_interval"]) == (0, 0, None, None)
     assert "No episode came to its end." in s["why_not_whole"]
+
+
+def test_a_chunk_that_could_not_be_judged_is_not_taken_for_a_smooth_one(tmp_path: Path) -> None:
+    folder = write(tmp_path, episodes=1)
+    with np.load(folder / "commands.npz") as data:
+        arrays = dict(data)
+    arrays["chunk_jerk"][3] = np.nan
+    np.savez(folder / "commands.npz", **arrays)
+    s = summarise(folder)
+    assert (s["steps_per_inference"], s["chunk_jerk"]) == (2.0, None)
+    assert "2.0 control steps per inference" in render_table(s)
+    del arrays["chunks_ns"]  # as an older run left it
+    np.savez(folder / "commands.npz", **arrays)
+    assert summarise(folder)["steps_per_inference"] is None
 
 
 def test_no_nan_reaches_json(tmp_path: Path) -> None:

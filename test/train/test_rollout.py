@@ -29,7 +29,7 @@ from vla_ros.policy.curve import curve_chunk
 from vla_ros.policy.policy import make_policy
 from vla_ros.policy.spline import SplineConfig
 from vla_ros.sim.scene import JOINTS
-from vla_ros.train.evaluate import evaluate, make_executor, report, summarise
+from vla_ros.train.evaluate import evaluate, latency_ms, make_executor, report, summarise
 
 MS = NS // 1000
 
@@ -120,6 +120,28 @@ def test_steps_per_inference_are_those_driven_before_a_chunk_is_used_up(stage, w
     assert result.steps == 20
     assert result.inferences == -(-20 // each)
     assert summarise([result, result]).steps_per_inference == pytest.approx(20 / result.inferences)
+
+
+def test_how_long_inferences_take_is_told_and_is_no_part_of_what_a_seed_decides(stage) -> None:
+    def slow(observation, path, committed):
+        begun = time.perf_counter()
+        while time.perf_counter() < begun + 0.003:
+            pass
+        return expert_driver(0.05)(observation, path, committed)
+
+    one, two = (stage.run(3, slow, RolloutConfig(limit_s=0.5), keep=False) for _ in range(2))
+    assert one == two
+    assert len(one.inference_s) == one.inferences > 1
+    assert min(one.inference_s) >= 0.003
+    assert summarise([one]) == summarise([two])
+    assert "ms (p99): wall time" in report([one])
+    assert latency_ms([one])[0] >= 3.0
+
+
+def test_a_policy_is_warm_before_its_first_try() -> None:
+    job = Job("pick_place", "so101", (), RolloutConfig(limit_s=0.1), policy="train.worlds:warm")
+    (result,) = run(job, (1,), 1)
+    assert result.inferences == 1
 
 
 def test_a_curve_counts_like_the_waypoints_it_says(stage) -> None:

@@ -104,6 +104,19 @@ def test_training_may_not_use_scenes_of_the_evaluation(out: Path) -> None:
         Trainer(run).run()
 
 
+def test_the_configuration_is_given_as_an_option_or_among_the_settings(out: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(torch, "set_num_threads", lambda _n: None)
+    config = out / "tiny.yaml"
+    config.write_text("\n".join(s.replace("=", ": ", 1) for s in SETTINGS))
+    assert command.main(["batch=2", f"config={config}", "--out", str(out), "steps=2"]) == 0
+    assert load_checkpoint(out / "policy.safetensors")[1].notes["steps"] == 2
+    for given in (["--config", str(config), f"config={config}"], [f"config={config}", f"config={config}"]):
+        assert command.main([*given, "--out", str(out)]) == 1
+        assert "train: give one configuration, as --config FILE or config=FILE; got" in capsys.readouterr().err
+    assert command.main(["config=beats.yaml", "--out", str(out)]) == 1
+    assert "cannot read beats.yaml" in capsys.readouterr().err
+
+
 def test_a_mistyped_setting_is_answered_with_a_sentence(out: Path, capsys) -> None:
     assert command.main(["--out", str(out), "demos.episode=3"]) == 1
     assert 'did you mean "episodes"' in capsys.readouterr().err

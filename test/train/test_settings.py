@@ -10,7 +10,7 @@ from vla_ros.config import config_dir
 from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.data.rollout import Result
 from vla_ros.train.config import load_config
-from vla_ros.train.evaluate import main, make_executor, report, wilson
+from vla_ros.train.evaluate import latency_ms, main, make_executor, report, wilson
 from vla_ros.train.run import Run, Trainer
 
 
@@ -70,6 +70,13 @@ def test_report_names_the_failed_seeds() -> None:
     text = report(results)
     assert "success 3/4 = 75.0 %" in text
     assert text.endswith("failed seeds: 1000002")
+    assert "ms" not in text  # none was timed
+
+
+def test_latency_is_of_all_inferences_of_all_tries() -> None:
+    results = [Result(True, 7.0, inference_s=[0.002] * 60), Result(True, 7.0, inference_s=[0.004] * 38 + [0.1] * 2)]
+    assert latency_ms(results) == pytest.approx((2.0, 100.0))
+    assert latency_ms([Result(True, 7.0)]) is None
 
 
 def test_unknown_executor_is_refused() -> None:

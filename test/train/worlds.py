@@ -1,11 +1,34 @@
-"""Worlds for tests of what happens around a try; by themselves, for other processes import them by name."""
+"""Worlds and a policy for tests of what happens around a try; by themselves, as other processes import them by name."""
 
 import os
 import signal
 import time
 from types import SimpleNamespace
 
+from vla_ros.core.records import Chunk, Observation
 from vla_ros.data.rollout import Result
+from vla_ros.policy.policy import policy
+
+
+@policy("warm")
+class Warm:
+    """Stays where it is, once it is warm."""
+
+    cameras = ()
+    warmed = False
+
+    def __init__(self, joints: tuple[str, ...]) -> None:
+        self.joints = joints
+
+    def warm_up(self) -> None:
+        self.warmed = True
+
+    def infer(self, observation: Observation) -> Chunk:
+        assert self.warmed
+        return Chunk.from_rate(observation.stamp_ns, self.joints, observation.positions[None], 0.05)
+
+    def reset(self) -> None:
+        pass
 
 
 class Deadly:

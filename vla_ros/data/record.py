@@ -16,8 +16,8 @@ from typing import Any
 
 from vla_ros.core.errors import ConfigError, VlaError
 from vla_ros.data.demos import DemoInfo, DemoWriter
-from vla_ros.data.rollout import Result, RolloutConfig, Stage, expert_driver, policy_driver
-from vla_ros.policy.policy import make_policy
+from vla_ros.data.rollout import Driver, Result, RolloutConfig, Stage, expert_driver, policy_driver
+from vla_ros.policy.policy import Policy, make_policy
 from vla_ros.processes import die_with_parent
 
 
@@ -84,12 +84,18 @@ def _prepare(job: Job) -> None:
     stage = job.stage(job.task, job.cameras)
     driver = expert_driver(job.rollout.dt_s)
     if job.policy is not None:
-        driver = policy_driver(make_policy(job.policy, joints=stage.world.joints), job.policy, job.condition)
+        driver = _driver(make_policy(job.policy, joints=stage.world.joints), job.policy, job.condition)
     elif job.checkpoint is not None:
         made = make_policy("learned", checkpoint=job.checkpoint, robot=job.robot, threads=1, condition=job.condition)
-        driver = policy_driver(made, "learned", job.condition)
+        driver = _driver(made, "learned", job.condition)
     writer = DemoWriter(job.folder, job.info(stage.world.joints), job.prefix) if job.folder else None
     _state.update(job=job, stage=stage, driver=driver, writer=writer)
+
+
+def _driver(policy: Policy, name: str, tell: bool) -> Driver:
+    made = policy_driver(policy, name, tell)
+    getattr(policy, "warm_up", lambda: None)()  # as in the graph, the first answer takes no longer than others
+    return made
 
 
 def attempt(seed: int) -> Result:

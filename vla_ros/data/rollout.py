@@ -8,7 +8,8 @@ not matter who drives or how badly: that is what DAgger needs (Ross et al. 2011)
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from vla_ros.core.records import NS, Array, Chunk, Image, Observation
 from vla_ros.data.demos import Episode
 from vla_ros.data.disturbance import Disturbance
 from vla_ros.data.executors import Executor, LinearExecutor
-from vla_ros.data.tally import PERIOD_S, Tally
+from vla_ros.data.tally import PERIOD_S, STEP_S, Tally
 from vla_ros.policy.committed import Committed
 from vla_ros.policy.images import shrink
 from vla_ros.policy.policy import Policy, check_answer, check_told
@@ -83,7 +84,7 @@ class RolloutConfig:
 
     image_size: int = 96
     waypoints: int = 32
-    dt_s: float = 0.05
+    dt_s: float = STEP_S
     limit_s: float = 16.0
     after_s: float = 0.8
     stride: int = 2
@@ -158,6 +159,7 @@ class Result:
         apart: How far a chunk lies from the plan in force at the hand-over, the mean, by joint [rad]; none without a
             planner.
         notes: Whatever else is worth knowing.
+        inference_s: Wall time of every inference, from observation to chunk [s]; not part of what a seed decides.
     """
 
     success: bool
@@ -170,6 +172,7 @@ class Result:
     refused: int = 0
     apart: Mapping[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    inference_s: Sequence[float] = field(default=(), compare=False)
 
 
 class Stage:
@@ -247,7 +250,10 @@ class Stage:
                     due = step + int(rng.integers(config.least_delay_steps, config.delay_steps + 1))
                     # As in the graph, the slowest answer is what this one is expected to take.
                     arrives_ns = observation.stamp_ns + round(config.delay_steps * config.dt_s * NS)
-                    given = driver(observation, path, execute.committed(observation.stamp_ns, arrives_ns))
+                    told = execute.committed(observation.stamp_ns, arrives_ns)
+                    begun = time.perf_counter()
+                    given = driver(observation, path, told)
+                    tally.inference_s.append(time.perf_counter() - begun)
                     waiting.append((due, given))
                     # A curve counts by its time: it has as many points as it needs, not one per control step.
                     rows = given.as_waypoints(config.dt_s)
@@ -273,7 +279,7 @@ class Stage:
                 if not keep:
                     break
         result = Result(done_at is not None, world.time_s if done_at is None else done_at)
-        result.inferences, result.steps = tally.inferences, tally.steps
+        result.inferences, result.steps, result.inference_s = tally.inferences, tally.steps, tally.inference_s
         result.chunk_jerk, result.command_jerk = tally.named(tally.chunk), tally.named(tally.command)
         result.refused = execute.refusals.total()
         if execute.apart:

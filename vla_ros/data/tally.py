@@ -10,6 +10,10 @@ from vla_ros.core.records import Array, Chunk
 
 PERIOD_S = 0.01
 """Between commands in a try [s]."""
+STEP_S = 0.05
+"""One control step where nothing else is said, and what the jerk of a curve is counted by [s]."""
+GRIPPERS = ("gripper",)
+"""Joints left out where the roughness of an arm's motion is meant."""
 
 
 def chunk_jerk(chunk: Chunk) -> Array:
@@ -32,6 +36,7 @@ class Tally:
     Attributes:
         inferences: Chunks asked for.
         steps: Control steps driven.
+        inference_s: Wall time of every inference [s].
         chunk: Greatest jerk of any chunk, shape (J,) [rad/s^3].
         command: Greatest jerk of the commands, hand-overs included, shape (J,) [rad/s^3]: third differences at 100 Hz,
             which are averages of the true derivative and never exceed its greatest value.
@@ -41,6 +46,7 @@ class Tally:
         """Begin at nothing."""
         self.joints = tuple(joints)
         self.inferences, self.steps = 0, 0
+        self.inference_s: list[float] = []
         self.chunk, self.command = np.zeros(len(self.joints)), np.zeros(len(self.joints))
         self._last: list[Array] = []
 

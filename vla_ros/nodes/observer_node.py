@@ -1,7 +1,8 @@
 """Watches the robot's command topic from outside and judges it: no part in control.
 
 It takes every command from the robot's topic and every stamped copy, checks that both say the same, and
-differentiates the copies by their stamps. All are judged; the newest are kept, to be drawn.
+differentiates the copies by their stamps. All are judged; the newest are kept, to be drawn. Of every chunk it notes
+when it came and how rough it is.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from vla_ros.core.errors import RecordError
 from vla_ros.core.judge import QUANTITIES, Judge
 from vla_ros.core.plan import Plan
 from vla_ros.core.records import Array
+from vla_ros.data.tally import GRIPPERS, STEP_S, chunk_jerk
 from vla_ros.nodes import topics
 from vla_ros.nodes.agreement import Agreement
-from vla_ros.nodes.convert import capture_of, plan_from_message, to_ns
+from vla_ros.nodes.convert import MOST_POINTS, capture_of, chunk_from_message, plan_from_message, to_ns
 from vla_ros.nodes.params import check_log_dir, load_params
-from vla_ros.nodes.run import Loop, take
+from vla_ros.nodes.run import Loop, RosTime, take
 from vla_ros.nodes.run import main as run
 
 PART, KEPT = 5_000, 48
@@ -63,7 +65,8 @@ class ObserverNode(Loop):
     def __init__(self, node: Node) -> None:
         """Subscribe to everything that says where the arm is told to be."""
         self._params = params = load_params(node, ObserverParams)
-        self._limits = load_robot(params.robot).limits
+        self._limits, self._time = load_robot(params.robot).limits, RosTime(node)
+        self._arm = [k for k, name in enumerate(self._limits.joints) if name not in GRIPPERS]
         ignored = lambda _message: None  # noqa: E731 - messages are taken, not called back
         self._robot_sub = node.create_subscription(Float64MultiArray, params.command_topic, ignored, topics.STREAM)
         self._copy_sub = node.create_subscription(JointStateMessage, topics.COMMAND, ignored, topics.STREAM)
@@ -75,6 +78,7 @@ class ObserverNode(Loop):
         self._increasing = True
         self._captures, self._first = array("q"), array("q")
         self._starts = array("q")
+        self._came, self._rough = array("q"), array("d")
         self._waiting: deque[tuple[int, int]] = deque()
         self._newest: Plan | None = None
         self._worst = np.zeros(3)
@@ -97,7 +101,9 @@ class ObserverNode(Loop):
         for message in take(self._plan_sub):
             if message.points:
                 self._keep(message)
-        self._chunks += sum(1 for _ in take(self._chunk_sub))
+        for message in take(self._chunk_sub):
+            self._chunks += 1
+            self._note_chunk(message)
         if len(self._stamps) >= PART:
             self._settle()
 
@@ -115,6 +121,19 @@ class ObserverNode(Loop):
         self._starts.append(plan.start_ns)
         if capture:
             self._waiting.append((plan.start_ns, capture))
+
+    def _note_chunk(self, message: JointTrajectory) -> None:
+        """When a chunk came, and its greatest jerk over the limit, grippers left out; of what is no chunk nothing."""
+        try:
+            chunk = chunk_from_message(message).in_order(self._limits.joints)
+        except RecordError:
+            return
+        jerk = np.full(len(self._limits.joints), np.nan)
+        if chunk.offsets_s[-1] <= MOST_POINTS * STEP_S:  # a curve of years has waypoints without end
+            with np.errstate(over="ignore", invalid="ignore"):
+                jerk = chunk_jerk(chunk.as_waypoints(STEP_S)) / self._limits.jerk
+        self._came.append(self._time.now_ns())
+        self._rough.append(float(jerk[self._arm].max(initial=0.0)))
 
     def _settle(self) -> None:
         """Judge what came since the last time, and let go of all but the newest."""
@@ -151,6 +170,9 @@ class ObserverNode(Loop):
             handovers_ns=np.array(self._starts),
             captures_ns=np.array(self._captures),
             capture_to_command_ns=np.array(self._first),
+            chunks_ns=np.array(self._came),
+            chunk_jerk=np.array(self._rough),
+            step_s=STEP_S,
         )
         judgement = self._judge.judgement()
         summary = {

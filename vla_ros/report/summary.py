@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vla_ros.core.judge import QUANTITIES
 from vla_ros.report.figures import command_rate_hz, percentiles, period_errors_us, plain, wilson
 from vla_ros.report.logs import BASELINE, LOGS, Logs, read_logs
@@ -57,6 +59,7 @@ def summarise_logs(logs: Logs) -> dict[str, Any]:
         "capture_to_command_ms": percentiles(None if latency is None else latency / 1e6, p50=50, p99=99, max=100),
         "inference_ms": logs.table("policy.json").get("inference_ms"),
         "inferences": logs.table("policy.json").get("inferences"),
+        **_driven(logs),
         "doubt_rad": _doubt(logs),
         "real_time_factor": sim.get("real_time_factor"),
         "camera_hz": sim.get("camera_hz"),
@@ -111,6 +114,23 @@ def _chunks(logs: Logs) -> dict[str, Any] | None:
         "unanswered": table.get("unanswered", 0),
         "refused": {k.removeprefix("refused."): v for k, v in table.items() if k.startswith("refused.")},
     }
+
+
+def _driven(logs: Logs) -> dict[str, float | None]:
+    """Control steps per inference, and the greatest jerk of a chunk over the limit, as `./vla eval` counts them.
+
+    Of the chunks that came in an episode, so the way home does not count; the jerk is the median over episodes.
+    """
+    came, jerk, step = (logs.array("commands.npz", key) for key in ("chunks_ns", "chunk_jerk", "step_s"))
+    timed = [e for e in logs.episodes if {"seconds", "start_ns", "end_ns"} <= e.keys()]
+    steps = peak = None
+    if came is not None and jerk is not None and step is not None:
+        within = [(came >= e["start_ns"]) & (came <= e["end_ns"]) for e in timed]
+        asked = sum(int(w.sum()) for w in within)
+        if asked:
+            steps = sum(float(e["seconds"]) for e in timed) / float(step) / asked
+            peak = float(np.median([jerk[w].max() for w in within if w.any()]))
+    return {"steps_per_inference": steps, "chunk_jerk": peak}
 
 
 def why_not_whole(summary: dict[str, Any]) -> list[str]:

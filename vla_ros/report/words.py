@@ -121,6 +121,13 @@ def largest_jump(summary: dict[str, Any]) -> str:
     return "none" if value <= ROUNDING else f"{value:.2g} {unit}"
 
 
+def inference(summary: dict[str, Any]) -> str:
+    """How long one takes, and how long what came of it is driven."""
+    text = number(summary["inference_ms"], 1, "ms")
+    steps = summary["steps_per_inference"]
+    return text if steps is None else f"{text}, {steps:.1f} control steps per inference"
+
+
 def errors(group: dict[str, Any]) -> str:
     """Percentiles of a period error."""
     if group["p50"] is None:
@@ -151,7 +158,8 @@ def rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("plans", answers(summary["plans"], "accepted")),
         ("chunks", answers(summary["chunks"], "planned")),
         ("capture to command", capture),
-        ("inference", number(summary["inference_ms"], 1, "ms")),
+        ("inference", inference(summary)),
+        ("peak jerk of chunks", number(summary["chunk_jerk"], 2, "of the limit, the arm's, median over episodes")),
         (
             "simulation",
             f"{number(summary['real_time_factor'], 3)} × real time, cameras {number(summary['camera_hz'], 1, 'Hz')}",

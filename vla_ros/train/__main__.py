@@ -53,6 +53,22 @@ def check_robot(config: TrainConfig) -> None:
         )
 
 
+def split_settings(option: Path | None, settings: Sequence[str]) -> tuple[Path, list[str]]:
+    """The YAML file, given as `--config` or as `config=FILE` among the settings, and the other settings.
+
+    Raises:
+        ConfigError: It is given more than once.
+    """
+    named = [Path(text.removeprefix("config=")) for text in settings if text.startswith("config=")]
+    files = named if option is None else [option, *named]
+    if len(files) > 1:
+        raise ConfigError(
+            f"give one configuration, as --config FILE or config=FILE; got {' and '.join(map(str, files))}."
+        )
+    usual = config_dir() / "train" / "pick_place.yaml"
+    return files[0] if files else usual, [text for text in settings if not text.startswith("config=")]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
@@ -61,7 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, help="a YAML file; config/train/pick_place.yaml if not given")
+    parser.add_argument(
+        "--config", type=Path, help="a YAML file, or say config=FILE; config/train/pick_place.yaml if not given"
+    )
     parser.add_argument("--minutes", type=float, default=28.0, help="cap on recording and learning together")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batches and scenes")
     parser.add_argument("--out", type=Path, default=Path("runs/pick_place"), help="folder of data and checkpoint")
@@ -72,10 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--resume", action=argparse.BooleanOptionalAction, default=True, help="go on with an unfinished run in OUT"
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="override a setting, for example batch=64")
-    args = parser.parse_args(given)
+    args = parser.parse_intermixed_args(given)  # settings before and after options
     torch.set_num_threads(args.threads or idle_cores())
     try:
-        config = load_config(args.config or config_dir() / "train" / "pick_place.yaml", args.settings)
+        config = load_config(*split_settings(args.config, args.settings))
         command = shlex.join(["python", "-m", "vla_ros.train", *given])
         check_robot(config)
         check_model(shape_of(config, load_robot(config.robot).joints, config.image_size))

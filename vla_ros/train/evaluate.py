@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from vla_ros.config import load_robot, require
@@ -25,12 +26,10 @@ from vla_ros.core.robot import Limits
 from vla_ros.data.executors import PlannerExecutor
 from vla_ros.data.record import Job, run
 from vla_ros.data.rollout import Result, RolloutConfig
+from vla_ros.data.tally import GRIPPERS
 from vla_ros.policy.checkpoint import load_checkpoint
 from vla_ros.policy.learned import LearnedPolicy
 from vla_ros.train.config import EVALUATION_SEED
-
-GRIPPERS = ("gripper",)
-"""Joints left out where the roughness of an arm's motion is meant."""
 
 
 def wilson(successes: int, tries: int, z: float = 1.96) -> tuple[float, float]:
@@ -99,6 +98,15 @@ def summarise(results: Sequence[Result], limits: Limits | None = None, grippers:
     )
 
 
+def latency_ms(results: Sequence[Result]) -> tuple[float, float] | None:
+    """Wall time of an inference over all tries, median and 99th percentile [ms]; None where none was timed.
+
+    Not part of `Summary`, which for the same seeds is the same.
+    """
+    times = [1e3 * s for r in results for s in r.inference_s]
+    return (float(np.median(times)), float(np.percentile(times, 99.0))) if times else None
+
+
 def make_executor(name: str, robot: str) -> Any:
     """What turns chunks into commands: "linear", or "planner", the one of the real system.
 
@@ -156,7 +164,7 @@ def evaluate(
 
 
 def report(results: Sequence[Result], limits: Limits | None = None) -> str:
-    """A few lines: success with its interval and time, how it was driven, and which seeds failed."""
+    """A few lines: success with its interval and time, how it was driven, how fast it answered, which seeds failed."""
     s = summarise(results, limits)
     low, high = s.interval
     lines = [
@@ -168,6 +176,12 @@ def report(results: Sequence[Result], limits: Limits | None = None) -> str:
         lines.append(
             f"{s.steps_per_inference:.1f} control steps per inference; peak jerk of the arm, median over tries: chunks "
             f"{s.chunk_jerk:.2g}, commands {s.command_jerk:.2g} {unit}; {100 * s.refused:.1f} % of the chunks refused"
+        )
+    took = latency_ms(results)
+    if took is not None:
+        lines.append(
+            f"an inference took {took[0]:.1f} ms (median), {took[1]:.1f} ms (p99): wall time of this machine with all "
+            "else it did; tries run side by side, with --processes 1 one at a time"
         )
     if s.successes < s.episodes:
         lines.append("failed seeds: " + " ".join(str(r.notes["seed"]) for r in results if not r.success))
