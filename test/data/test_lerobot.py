@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,15 +41,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def same(data: DemoDataset) -> None:
-    assert data.info == INFO
-    assert len(data.episodes) == len(EPISODES)
-    for back, wanted in zip(data.episodes, EPISODES, strict=True):
+def same(data: DemoDataset, info: DemoInfo = INFO, episodes: Sequence[Episode] = EPISODES) -> None:
+    assert data.info == info
+    assert len(data.episodes) == len(episodes)
+    for back, wanted in zip(data.episodes, episodes, strict=True):
         assert (back.instruction, back.notes) == (wanted.instruction, wanted.notes)
         for name in ("joints", "labels", "truth"):
             np.testing.assert_array_equal(getattr(back, name), getattr(wanted, name))
             assert getattr(back, name).dtype == np.float32
-        for name in INFO.cameras:
+        for name in info.cameras:
             np.testing.assert_array_equal(back.images[name], wanted.images[name])
 
 
@@ -168,6 +169,20 @@ def test_a_feature_of_one_number(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "set" / "data").schema.field("action").type == pa.float32()
     (back,) = read_dataset(tmp_path / "set")
     assert back.vectors["action"].shape == (3, 1)
+
+
+def test_episodes_are_not_kept(tmp_path: Path) -> None:
+    kept: list[weakref.ref[Episode]] = []
+
+    def made() -> Iterator[Episode]:
+        for seed in range(4):
+            assert sum(ref() is not None for ref in kept) <= 1  # the last
+            one = episode(seed, 4)
+            kept.append(weakref.ref(one))
+            yield one
+
+    save_demos(tmp_path / "set", INFO, made(), fps=10)
+    assert len(kept) == 4
 
 
 def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
