@@ -112,7 +112,7 @@ def test_data(folder: Path) -> None:
 
 def test_episodes_and_tasks(folder: Path) -> None:
     rows = pq.read_table(folder / "meta" / "episodes").to_pylist()
-    assert rows[1] == {
+    assert {key: value for key, value in rows[1].items() if not key.startswith("stats/")} == {
         "episode_index": 1,
         "tasks": ["task 1"],
         "length": 7,
@@ -142,6 +142,24 @@ def test_statistics(folder: Path) -> None:
     np.testing.assert_allclose(front["std"].ravel(), pixels.std(axis=0), rtol=1e-9)
     np.testing.assert_allclose(front["q10"].ravel(), np.quantile(pixels, 0.1, axis=0), atol=1 / 255)
     assert stats["frame_index"]["max"] == [6.0]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_statistics_of_an_episode_are_those_of_a_dataset_of_it_alone(tmp_path: Path, folder: Path, number: int) -> None:
+    row = pq.read_table(folder / "meta" / "episodes").to_pylist()[number]
+    save_demos(tmp_path / "alone", INFO, [EPISODES[number]], fps=10)
+    alone = json.loads((tmp_path / "alone" / "meta" / "stats.json").read_text())
+    of_the_dataset = ("episode_index", "index", "task_index")  # numbered anew in a dataset of one
+    own = {key: value for key, value in row.items() if key.startswith("stats/")}
+    assert set(own) == {f"stats/{key}/{name}" for key, stats in alone.items() for name in stats}
+    assert {k for k in own if k.startswith("stats/action/")} == {
+        f"stats/action/{name}" for name in ("min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99")
+    }
+    for key in alone.keys() - set(of_the_dataset):
+        assert {name: own[f"stats/{key}/{name}"] for name in alone[key]} == alone[key], key
+    assert own["stats/episode_index/min"] == own["stats/episode_index/max"] == [number]
+    assert own["stats/index/count"] == [len(EPISODES[number])]
+    np.testing.assert_allclose(own["stats/observation.state/mean"], EPISODES[number].joints.mean(axis=0), rtol=1e-5)
 
 
 def test_a_single_colour_has_no_deviation() -> None:
