@@ -159,6 +159,14 @@ def test_old_demonstrations_are_told_their_rate(tmp_path: Path) -> None:
     assert [(len(e), e.notes) for e in back] == [(4, {}), (7, {"stride": 2})]
 
 
+def test_rounds_come_along_after_the_expert(tmp_path: Path) -> None:
+    for prefix, number, seed in (("round1", 0, 7), ("expert", 1, 8), ("expert", 0, 9)):
+        notes = {"stride": 2, "seed": seed}
+        DemoWriter(tmp_path / "demos", INFO, prefix).write(replace(EPISODES[0], notes=notes), number)
+    assert main(["export", str(tmp_path / "demos"), str(tmp_path / "set")]) == 0
+    assert [e.notes["seed"] for e in load_demos(tmp_path / "set").episodes] == [9, 8, 7]
+
+
 def test_what_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "mine").write_text("mine")
