@@ -1,6 +1,7 @@
 """Run by the Python of an environment with the real LeRobot: opens OURS, writes THEIRS, says in OUT what it saw.
 
-python real_lerobot.py OURS FILM THEIRS OUT.npz        FILM: ours too, with video, or "none"
+python real_lerobot.py OURS FILM EXPORTED THEIRS OUT.npz        FILM: ours too, with video, or "none"
+                                                                EXPORTED: what `./vla export` wrote
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 with contextlib.suppress(ModuleNotFoundError):
     import tvshim  # noqa: F401  (lets torchvision import beside a CPU build of torch)
 
+from lerobot.datasets.dataset_tools import delete_episodes
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.utils import dataset_to_policy_features
 
-ours, film, theirs, out = sys.argv[1:]
+ours, film, exported, theirs, out = sys.argv[1:]
 
 data = LeRobotDataset("local/ours", root=ours, delta_timestamps={"action": [0.0, 0.1]})
 seen: dict[str, Any] = {
@@ -40,6 +42,21 @@ for name in ("front", "wrist"):
     seen[name] = np.round(images * 255).astype(np.uint8).transpose(0, 2, 3, 1)
 part = LeRobotDataset("local/ours", root=ours, episodes=[1])
 seen["part"] = np.stack([part[k]["observation.state"].numpy() for k in range(len(part))])
+
+made = LeRobotDataset("local/exported", root=exported)
+items = [made[k] for k in range(len(made))]
+seen["exported.fps"], seen["exported.task"] = made.fps, [item["task"] for item in items]
+for name in ("observation.state", "action", "episode_index", "timestamp"):
+    seen[f"exported.{name}"] = np.stack([item[name].numpy() for item in items])
+for name in ("front", "wrist"):
+    images = np.stack([item[f"observation.images.{name}"].numpy() for item in items])
+    seen[f"exported.{name}"] = np.round(images * 255).astype(np.uint8).transpose(0, 2, 3, 1)
+# What is left is described by the statistics of its episodes alone.
+rest = delete_episodes(made, [0], output_dir=theirs + "_rest", repo_id="local/rest")
+seen["rest.state"] = np.stack([rest[k]["observation.state"].numpy() for k in range(len(rest))])
+for name in ("mean", "std", "count"):
+    seen[f"rest.{name}"] = rest.meta.stats["observation.state"][name]
+seen["rest.front"] = rest.meta.stats["observation.images.front"]["mean"]
 
 if film != "none":
     # LeRobot finds the films; its decoders are torchcodec and a part of torchvision, which not every build has.

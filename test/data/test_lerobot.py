@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,15 +41,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
-def same(data: DemoDataset) -> None:
-    assert data.info == INFO
-    assert len(data.episodes) == len(EPISODES)
-    for back, wanted in zip(data.episodes, EPISODES, strict=True):
+def same(data: DemoDataset, info: DemoInfo = INFO, episodes: Sequence[Episode] = EPISODES) -> None:
+    assert data.info == info
+    assert len(data.episodes) == len(episodes)
+    for back, wanted in zip(data.episodes, episodes, strict=True):
         assert (back.instruction, back.notes) == (wanted.instruction, wanted.notes)
         for name in ("joints", "labels", "truth"):
             np.testing.assert_array_equal(getattr(back, name), getattr(wanted, name))
             assert getattr(back, name).dtype == np.float32
-        for name in INFO.cameras:
+        for name in info.cameras:
             np.testing.assert_array_equal(back.images[name], wanted.images[name])
 
 
@@ -111,7 +112,7 @@ def test_data(folder: Path) -> None:
 
 def test_episodes_and_tasks(folder: Path) -> None:
     rows = pq.read_table(folder / "meta" / "episodes").to_pylist()
-    assert rows[1] == {
+    assert {key: value for key, value in rows[1].items() if not key.startswith("stats/")} == {
         "episode_index": 1,
         "tasks": ["task 1"],
         "length": 7,
@@ -143,6 +144,24 @@ def test_statistics(folder: Path) -> None:
     assert stats["frame_index"]["max"] == [6.0]
 
 
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_statistics_of_an_episode_are_those_of_a_dataset_of_it_alone(tmp_path: Path, folder: Path, number: int) -> None:
+    row = pq.read_table(folder / "meta" / "episodes").to_pylist()[number]
+    save_demos(tmp_path / "alone", INFO, [EPISODES[number]], fps=10)
+    alone = json.loads((tmp_path / "alone" / "meta" / "stats.json").read_text())
+    of_the_dataset = ("episode_index", "index", "task_index")  # numbered anew in a dataset of one
+    own = {key: value for key, value in row.items() if key.startswith("stats/")}
+    assert set(own) == {f"stats/{key}/{name}" for key, stats in alone.items() for name in stats}
+    assert {k for k in own if k.startswith("stats/action/")} == {
+        f"stats/action/{name}" for name in ("min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99")
+    }
+    for key in alone.keys() - set(of_the_dataset):
+        assert {name: own[f"stats/{key}/{name}"] for name in alone[key]} == alone[key], key
+    assert own["stats/episode_index/min"] == own["stats/episode_index/max"] == [number]
+    assert own["stats/index/count"] == [len(EPISODES[number])]
+    np.testing.assert_allclose(own["stats/observation.state/mean"], EPISODES[number].joints.mean(axis=0), rtol=1e-5)
+
+
 def test_a_single_colour_has_no_deviation() -> None:
     tally = Tally()
     tally.add(np.full((2, 4, 4, 3), 51, dtype=np.uint8))
@@ -168,6 +187,20 @@ def test_a_feature_of_one_number(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "set" / "data").schema.field("action").type == pa.float32()
     (back,) = read_dataset(tmp_path / "set")
     assert back.vectors["action"].shape == (3, 1)
+
+
+def test_episodes_are_not_kept(tmp_path: Path) -> None:
+    kept: list[weakref.ref[Episode]] = []
+
+    def made() -> Iterator[Episode]:
+        for seed in range(4):
+            assert sum(ref() is not None for ref in kept) <= 1  # the last
+            one = episode(seed, 4)
+            kept.append(weakref.ref(one))
+            yield one
+
+    save_demos(tmp_path / "set", INFO, made(), fps=10)
+    assert len(kept) == 4
 
 
 def test_interrupted_leaves_nothing(tmp_path: Path) -> None:

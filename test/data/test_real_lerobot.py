@@ -13,10 +13,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from data.test_lerobot import EPISODES, INFO
 from data.test_source import NO_AV, film
 
+from vla_ros.cli import main
+from vla_ros.data.demos import DemoDataset
+from vla_ros.data.lerobot import write_dataset
 from vla_ros.data.lerobot_demos import save_demos
 from vla_ros.data.lerobot_read import read_dataset, read_head
 
@@ -27,14 +31,16 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, demos: Path) -> Path:
     root = tmp_path_factory.mktemp("lerobot")
     save_demos(root / "ours", INFO, EPISODES, fps=10)
+    assert main(["export", str(demos), str(root / "exported")]) == 0
     script = Path(__file__).with_name("real_lerobot.py")
     with_film = importlib.util.find_spec("av") is not None
     if with_film:
         film(root, 64)
-    places = (root / "ours", root / "film" if with_film else "none", root / "theirs", root / "seen.npz")
+    moving = root / "film" if with_film else "none"
+    places = (root / "ours", moving, root / "exported", root / "theirs", root / "seen.npz")
     command = [PYTHON, str(script), *map(str, places)]
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "hf"), "PYTHONPATH": ""}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=root)
@@ -67,6 +73,48 @@ def test_lerobot_opens_what_we_write(folder: Path) -> None:
     for name in INFO.cameras:
         np.testing.assert_array_equal(seen[name], np.concatenate([e.images[name] for e in EPISODES]))
     np.testing.assert_array_equal(seen["part"], EPISODES[1].joints)
+
+
+def test_lerobot_opens_what_was_recorded_and_exported(folder: Path, demos: Path) -> None:
+    seen, recorded = np.load(folder / "seen.npz"), DemoDataset(demos)
+    count = len(recorded)
+    assert seen["exported.fps"] == 10
+    assert seen["exported.task"].tolist() == ["put the red cube in the bowl"] * count
+    np.testing.assert_array_equal(seen["exported.episode_index"], recorded.locate(np.arange(count))[:, 0])
+    np.testing.assert_allclose(seen["exported.timestamp"], recorded.locate(np.arange(count))[:, 1] / 10, atol=1e-6)
+    np.testing.assert_array_equal(seen["exported.observation.state"], recorded.stacked("joints"))
+    np.testing.assert_array_equal(seen["exported.action"], recorded.stacked("labels")[:, 1])
+    for name in ("front", "wrist"):
+        images = np.concatenate([e.images[name] for e in recorded.episodes])
+        np.testing.assert_array_equal(seen[f"exported.{name}"], images)
+
+
+def test_lerobot_takes_an_episode_out_and_describes_the_rest(folder: Path, demos: Path) -> None:
+    """It makes the new statistics of those per episode, which we wrote."""
+    seen, left = np.load(folder / "seen.npz"), DemoDataset(demos).episodes[1]
+    np.testing.assert_array_equal(seen["rest.state"], left.joints)
+    np.testing.assert_allclose(seen["rest.mean"], left.joints.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(seen["rest.std"], left.joints.std(axis=0), rtol=1e-4)
+    assert seen["rest.count"].tolist() == [len(left)]
+    colours = left.images["front"].reshape(-1, 3).mean(axis=0) / 255.0
+    np.testing.assert_allclose(seen["rest.front"], colours[:, None, None], rtol=1e-6)
+
+
+def test_statistics_per_episode_are_those_lerobot_writes(folder: Path) -> None:
+    """In name, type and value; only its quantiles are rough, and its deviation of pixels overflows their 8 bits."""
+    theirs = pq.read_table(folder / "theirs" / "meta" / "episodes")
+    head, _ = read_head(folder / "theirs")
+    write_dataset(folder / "again", head, read_dataset(folder / "theirs"))
+    ours = pq.read_table(folder / "again" / "meta" / "episodes")
+    for name in (n for n in theirs.column_names if "next.done" not in n):  # a bool there, a number here
+        assert ours.schema.field(name).type == theirs.schema.field(name).type, name
+        rough = name.rpartition("/")[2].startswith("q") or name.endswith("front/std")
+        for mine, wanted in zip(ours[name].to_pylist(), theirs[name].to_pylist(), strict=True):
+            if name.startswith("stats/") and not rough:
+                np.testing.assert_allclose(mine, wanted, rtol=1e-6, atol=1e-9, err_msg=name)
+            elif not name.startswith("stats/"):
+                assert mine == wanted, name
+    assert set(ours.column_names) == set(theirs.column_names)
 
 
 def test_we_read_what_lerobot_writes(folder: Path) -> None:

@@ -71,7 +71,7 @@ class Episode:
         labels: The expert's waypoints from each frame on, absolute, shape (T, K, J) [rad].
         truth: Shape (T, A).
         instruction: The task, as a sentence.
-        notes: Seed, driver, success: whatever is worth knowing later.
+        notes: Seed, success, control steps per frame (stride): whatever is worth knowing later.
     """
 
     images: Mapping[str, Bytes]
@@ -153,7 +153,7 @@ def read_episode(path: Path) -> tuple[DemoInfo, Episode]:
         info = DemoInfo.from_json(meta)
         images = {c: arrays[f"image.{c}"] for c in info.cameras}
         joints, labels, truth = (arrays[name] for name in ("joints", "labels", "truth"))
-        episode = Episode(images, joints, labels, truth, meta["instruction"], meta["notes"])
+        episode = Episode(images, joints, labels, truth, meta["instruction"], dict(meta["notes"]))
         check_episode(info, episode)
     except (KeyError, TypeError, ValueError) as error:
         text = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")

@@ -176,14 +176,13 @@ def _write(root: Path, head: Head, episodes: Iterable[Frames]) -> None:
                 writer = pq.ParquetWriter(_place(root, "data", number), table.schema)
             writer.write_table(table)  # one row group per episode
             size += table.nbytes
-            for key in tallies:
-                column = frames.images.get(key, frames.vectors.get(key))
-                tallies[key].add(np.asarray(table[key]) if column is None else column)
+            stats = _statistics(frames, table, tallies)
             where = {"data/chunk_index": number // FILES_PER_CHUNK, "data/file_index": number % FILES_PER_CHUNK}
             span = {"dataset_from_index": start, "dataset_to_index": start + len(frames)}
             place = {"meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0}
             about = {"episode_index": episode, "tasks": [frames.task], "length": len(frames)}
-            rows.append({**about, **where, **span, **place, **_write_videos(root, head, frames, episode)})
+            films = _write_videos(root, head, frames, episode)
+            rows.append({**about, **where, **span, **place, **films, **stats})
             start += len(frames)
     finally:
         if writer is not None:
@@ -192,7 +191,6 @@ def _write(root: Path, head: Head, episodes: Iterable[Frames]) -> None:
         raise ConfigError("a dataset needs at least one episode.")
     pq.write_table(pa.Table.from_pylist(rows), _place(root, "meta/episodes", 0))
     pq.write_table(_task_table(tasks), root / "meta" / "tasks.parquet")
-    stats = {key: tally.result() for key, tally in tallies.items()}
     info = {
         "codebase_version": VERSION,
         "robot_type": head.robot,
@@ -209,8 +207,20 @@ def _write(root: Path, head: Head, episodes: Iterable[Frames]) -> None:
         "features": head.features(),
         "vla_ros": dict(head.extra),
     }
-    for name, data in (("stats", stats), ("info", info)):
+    for name, data in (("stats", {key: tally.result() for key, tally in tallies.items()}), ("info", info)):
         (root / "meta" / f"{name}.json").write_text(json.dumps(data, indent=4, allow_nan=False), encoding="utf-8")
+
+
+def _statistics(frames: Frames, table: Any, tallies: Mapping[str, Tally]) -> dict[str, Any]:
+    """Those of one episode, as `meta/episodes` has them; what they are made of goes on to the tallies of all."""
+    row: dict[str, Any] = {}
+    for key, whole in tallies.items():
+        column = frames.images.get(key, frames.vectors.get(key))
+        own = Tally()
+        own.add(np.asarray(table[key]) if column is None else column)
+        whole.merge(own)
+        row |= {f"stats/{key}/{name}": value for name, value in own.result().items()}
+    return row
 
 
 def _write_videos(root: Path, head: Head, frames: Frames, episode: int) -> dict[str, Any]:

@@ -73,8 +73,9 @@ def read_dataset(folder: Path, images: Collection[str] | None = None) -> Iterato
     wanted = [key for key in head.images if images is None or key in images]
     frames = 0
     try:
-        about = pq.read_table(folder / "meta" / "episodes").to_pylist() if set(wanted) & set(head.videos) else []
-        episodes = {row["episode_index"]: row for row in about}
+        about = pq.read_table(folder / "meta" / "episodes") if set(wanted) & set(head.videos) else pa.table({})
+        places = about.select([name for name in about.column_names if not name.startswith("stats/")]).to_pylist()
+        episodes = {row["episode_index"]: row for row in places}
         table = pq.read_table(folder / "meta" / "tasks.parquet")
         name = "task" if "task" in table.column_names else "__index_level_0__"
         tasks = dict(zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True))

@@ -1,4 +1,4 @@
-"""Statistics of a feature in LeRobot's terms, exact: over all frames, whatever the number of episodes."""
+"""Statistics of a feature in LeRobot's terms, exact: over an episode, or over all frames whatever their episodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 
 
 class Tally:
-    """Takes a feature's values episode by episode.
+    """Takes a feature's values, as they come or from other tallies.
 
     Of images it keeps one histogram per channel, from which everything follows; of vectors the values.
     """
@@ -29,14 +29,21 @@ class Tally:
         else:
             self._rows.append(values.reshape(len(values), -1))
 
+    def merge(self, other: Tally) -> None:
+        """All that `other` has taken."""
+        self._images += other._images
+        self._levels += other._levels
+        self._rows += other._rows
+
     def result(self) -> dict[str, Any]:
         """min, max, mean, std, count and quantiles as nested lists; of images per channel, 0 to 1, shape (3, 1, 1)."""
         if self._images:
             per_channel = [self._of(np.arange(256) / 255.0, weights) for weights in self._levels]
             nested = {key: [[[row[key]]] for row in per_channel] for key in per_channel[0]}
             return {**nested, "count": [self._images]}
-        data = np.concatenate(self._rows).astype(np.float64)
-        stats = {"min": data.min(axis=0), "max": data.max(axis=0), "mean": data.mean(axis=0), "std": data.std(axis=0)}
+        whole = np.concatenate(self._rows)  # of whole numbers the least and the greatest are whole, too
+        data = whole.astype(np.float64)
+        stats = {"min": whole.min(axis=0), "max": whole.max(axis=0), "mean": data.mean(axis=0), "std": data.std(axis=0)}
         stats |= dict(zip(QUANTILES, np.quantile(data, list(QUANTILES.values()), axis=0), strict=True))
         return {**{key: value.tolist() for key, value in stats.items()}, "count": [len(data)]}
 

@@ -292,6 +292,6 @@ class Stage:
                 np.stack(frames["labels"]).astype(np.float32),
                 np.stack(frames["truth"]).astype(np.float32),
                 world.instruction,
-                dict(result.notes),
+                {**result.notes, "stride": config.stride},
             )
         return result

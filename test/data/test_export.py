@@ -1,0 +1,214 @@
+"""`./vla export`: what was recorded in the simulator comes back from the dataset; bad input in one sentence."""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from data.test_lerobot import EPISODES, INFO, same
+from data.test_source import NO_AV
+
+from vla_ros.cli import main
+from vla_ros.config import load_robot
+from vla_ros.data.demos import DemoDataset, DemoInfo, DemoWriter, read_episode
+from vla_ros.data.lerobot_demos import load_demos
+from vla_ros.data.lerobot_read import read_dataset
+from vla_ros.data.source import DataConfig, load_lerobot
+from vla_ros.policy.checkpoint import load_checkpoint
+from vla_ros.policy.spline import SplineConfig
+from vla_ros.train import __main__ as training
+
+SPLINE = SplineConfig(control_points=10, degree=4, waypoints=32, dt_s=0.05)
+
+
+@pytest.fixture(scope="module")
+def dataset(demos: Path) -> Path:
+    folder = demos.parent / "dataset"
+    assert main(["export", str(demos), str(folder)]) == 0
+    return folder
+
+
+def test_what_was_recorded_comes_back(demos: Path, dataset: Path) -> None:
+    recorded = DemoDataset(demos)
+    assert [e.notes["seed"] for e in recorded.episodes] == [0, 1]
+    assert {e.instruction for e in recorded.episodes} == {"put the red cube in the bowl"}
+    assert np.ptp(recorded.stacked("joints"), axis=0).max() > 0.3  # it moved
+    assert recorded.info is not None
+    same(load_demos(dataset), recorded.info, recorded.episodes)
+
+
+def test_training_reads_what_was_recorded(demos: Path, dataset: Path) -> None:
+    recorded = DemoDataset(demos)
+    assert recorded.info is not None
+    made = list(load_lerobot(DataConfig(str(dataset)), "pick_place", "so101", ("front", "wrist"), 32, SPLINE))
+    for (info, back), wanted in zip(made, recorded.episodes, strict=True):
+        assert info == replace(recorded.info, auxiliary=())
+        assert back.instruction == wanted.instruction
+        np.testing.assert_array_equal(back.joints, wanted.joints)
+        for name in info.cameras:
+            np.testing.assert_array_equal(back.images[name], wanted.images[name])
+        # Between frames 0.1 s apart the actions are what the expert wanted one frame later, two waypoints on.
+        np.testing.assert_allclose(back.labels[:, 1], wanted.labels[:, 1], atol=1e-6)
+        np.testing.assert_allclose(back.labels[:-1, 3], wanted.labels[1:, 1], atol=1e-6)
+
+
+def test_the_action_is_where_the_arm_is_one_frame_later(demos: Path, dataset: Path) -> None:
+    """Seen in the physics, not in the labels: a wrong rate or a shifted row would look for it elsewhere."""
+    (frames,) = {len(e) for e in DemoDataset(demos).episodes}
+    for episode in read_dataset(dataset):
+        state, action = episode.vectors["observation.state"], episode.vectors["action"]
+        apart = [np.abs(state[k:] - action[: frames - k]).mean() for k in range(4)]
+        assert apart[1] == min(apart)
+        assert apart[1] < 0.005  # rad; a frame's way is about 0.02
+
+
+def test_training_learns_from_it(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "set_num_threads", lambda _n: None)
+    network = "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1, language: hash}"
+    settings = ["image_size=32", "batch=4", "steps=2", "evaluate=0", network, "track={held_out: 0, validate: 0}"]
+    assert training.main([f"data={dataset}", *settings, "--out", str(tmp_path / "out")]) == 0
+    _, info = load_checkpoint(tmp_path / "out" / "policy.safetensors", "so101", load_robot("so101").joints)
+    assert (info.instruction, info.notes["frames"]) == ("put the red cube in the bowl", 40)
+
+
+@NO_AV
+def test_films_show_what_was_recorded(demos: Path, tmp_path: Path) -> None:
+    assert main(["export", "--video", str(demos), str(tmp_path / "set")]) == 0
+    assert len(list(tmp_path.rglob("*.mp4"))) == 4
+    for back, wanted in zip(load_demos(tmp_path / "set").episodes, DemoDataset(demos).episodes, strict=True):
+        np.testing.assert_array_equal(back.joints, wanted.joints)
+        for name, images in wanted.images.items():
+            assert np.abs(back.images[name].astype(float) - images).mean() < 6.0
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+def write(folder: Path, *strides: int | None, info: DemoInfo = INFO) -> Path:
+    """Demonstrations of random numbers, one for each stride."""
+    for number, stride in enumerate(strides):
+        notes = {} if stride is None else {"stride": stride}
+        DemoWriter(folder, info).write(replace(EPISODES[number], notes=notes), number)
+    return folder
+
+
+def another_robot(folder: Path) -> Path:
+    write(folder, 2, 2)
+    _, episode = read_episode(folder / "episode_000001.npz")
+    DemoWriter(folder, replace(INFO, robot="panda")).write(episode, 1)
+    return folder
+
+
+def damaged(folder: Path) -> Path:
+    (write(folder, 2, 2) / "episode_000001.npz").write_bytes(b"half")
+    return folder
+
+
+def no_notes(folder: Path) -> Path:
+    path = write(folder, 2) / "episode_000000.npz"
+    with np.load(path) as file:
+        held = dict(file)
+    held["meta"] = np.array(str(held["meta"]).replace('"notes": {"stride": 2}', '"notes": [1]'))
+    np.savez(path, **held)
+    return folder
+
+
+BAD: list[tuple[Callable[[Path], Path], list[str], str]] = [
+    (lambda f: f, [], "there is no folder .*demos"),
+    (lambda f: f.parent, [], r"has no demonstrations \(\*.npz\); `./vla train --out OUT` records them in OUT/demos"),
+    (lambda f: write(f, 2).parent, [], "has no demonstrations .*; did you mean .*/demos"),
+    (lambda f: write(f, None), [], r"000000.npz does not say .*: give --fps, .* \(10 for 2 x 0.05 s\)"),
+    (lambda f: write(f, 0), [], "does not say how many frames"),
+    (lambda f: write(f, None), ["--fps", "7"], "7 frames per second are not a whole number of waypoints"),
+    (lambda f: write(f, 2, None), ["--fps", "20"], "000000.npz was recorded with 10 frames per second, not 20"),
+    (lambda f: write(f, 3), [], "are 0.15 s apart; LeRobot wants a whole number per second"),
+    (lambda f: write(f, 2, 1), [], "000001.npz was recorded with 20 frames per second, not 10"),
+    (another_robot, [], "000001.npz is of another kind than episode_000000.npz, .*: robot is panda, not so101"),
+    (damaged, [], "000001.npz is not a demonstration"),
+    (no_notes, [], "000000.npz is damaged"),
+]
+
+
+@pytest.mark.parametrize(("make", "options", "says"), BAD)
+def test_bad_input_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], Path], options: list[str], says: str
+) -> None:
+    folder = make(tmp_path / "demos")
+    refused(capsys, folder, tmp_path / "set", says, *options)
+    assert [p for p in tmp_path.iterdir() if p.name != "demos"] == []
+
+
+def refused(capsys: pytest.CaptureFixture[str], demos: Path, dataset: Path, says: str, *options: str) -> None:
+    assert main(["export", *options, str(demos), str(dataset)]) == 1
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert re.fullmatch(rf"vla export: .*{says}.*\.|vla export: .*{says}.*\?", said), said
+
+
+def test_old_demonstrations_are_told_their_rate(tmp_path: Path) -> None:
+    demos = write(tmp_path / "demos", None, 2)
+    assert main(["export", "--fps", "10", str(demos), str(tmp_path / "set")]) == 0
+    back = load_demos(tmp_path / "set").episodes
+    assert [(len(e), e.notes) for e in back] == [(4, {}), (7, {"stride": 2})]
+
+
+def test_rounds_come_along_after_the_expert(tmp_path: Path) -> None:
+    for prefix, number, seed in (("round1", 0, 7), ("expert", 1, 8), ("expert", 0, 9)):
+        notes = {"stride": 2, "seed": seed}
+        DemoWriter(tmp_path / "demos", INFO, prefix).write(replace(EPISODES[0], notes=notes), number)
+    assert main(["export", str(tmp_path / "demos"), str(tmp_path / "set")]) == 0
+    assert [e.notes["seed"] for e in load_demos(tmp_path / "set").episodes] == [9, 8, 7]
+
+
+def test_what_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "mine").write_text("mine")
+    refused(capsys, write(tmp_path / "demos", 2), tmp_path / "set", "set is there already; a dataset is written as a")
+    assert [p.name for p in (tmp_path / "set").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("options", [[], pytest.param(["--video"], marks=NO_AV)])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    demos = write(tmp_path / "demos", 2, 2, 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))  # as a full disk, but for this process alone
+    try:
+        refused(capsys, demos, tmp_path / "set", "set cannot be written: File too large", *options)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [p.name for p in tmp_path.iterdir()] == ["demos"]
+
+
+def test_without_pyav_films_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    says = r'videos of LeRobot datasets need PyAV: pip install "vla_ros\[video\]"'
+    refused(capsys, write(tmp_path / "demos", 2), tmp_path / "set", says, "--video")
+    assert [p.name for p in tmp_path.iterdir()] == ["demos"]
+
+
+def test_without_pyarrow_there_is_help_and_one_sentence(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['pyarrow'] = None; from vla_ros.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False)
+
+    told = run("export", "--help")
+    assert told.returncode == 0
+    assert "./vla export runs/mine/demos runs/dataset" in told.stdout
+    done = run("export", str(write(tmp_path / "demos", 2)), str(tmp_path / "set"))
+    assert (done.returncode, done.stderr) == (
+        1,
+        'vla export: LeRobot datasets need pyarrow: pip install "vla_ros[lerobot]".\n',
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["demos"]
