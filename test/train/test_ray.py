@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from vla_ros.config import config_dir
 from vla_ros.core.errors import ConfigError
 from vla_ros.data.demos import read_episode
 from vla_ros.data.record import Job, run
 from vla_ros.data.rollout import RolloutConfig
 
 JOB = Job("pick_place", "so101", ("front",), RolloutConfig(image_size=16, limit_s=1.0, noise_rad=0.05))
-
-
+SHIPPED = config_dir() / "checkpoints" / "so101_pick_place_beast_moh.safetensors"
 HERE = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "vla_ros[ray]"')
 
 
@@ -43,6 +43,14 @@ def test_the_same_seeds_give_the_same_tries(tmp_path: Path) -> None:
     assert len(notes[0]) == 2
     assert notes[0] == notes[1]
     assert states[0] == states[1]
+
+
+@HERE
+def test_a_policy_drives_the_same_there() -> None:
+    job = replace(JOB, cameras=("front", "wrist"), checkpoint=SHIPPED, rollout=RolloutConfig(limit_s=1.0))
+    here, there = ({r.notes["seed"]: r for r in run(job, (4, 5), 2, ray)} for ray in (False, True))
+    assert sorted(here) == [4, 5]
+    assert here == there  # successes, steps, inferences, jerks: all but how long an inference took
 
 
 @HERE
