@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from policy.small import config, traced
+from policy.small import seen as small_seen
 
 from vla_ros.core.errors import UnknownName
 from vla_ros.policy.build import make_model
@@ -50,6 +52,13 @@ def test_a_checkpoint_keeps_it(tmp_path: Path, encoder: str) -> None:
     assert info.model.norm == "group"
     inputs = [patches(0)[:2]], torch.zeros(2, 2), torch.ones(2, CONFIG.words)
     torch.testing.assert_close(read.act(*inputs).waypoints, net.act(*inputs).waypoints, atol=2e-3, rtol=0.0)
+
+
+def test_a_pass_looks_at_no_value_and_makes_nothing_elsewhere() -> None:
+    """What a CUDA graph needs, with the norm, too."""
+    net = make_model(replace(config("beast"), encoder="keypoint_film", norm="group")).eval()
+    images, joints, words = small_seen(1)
+    assert traced(net, images, joints, words).waypoints.shape == (1, 12, 3)
 
 
 def test_it_is_the_default_of_a_training_and_checkpoints_of_before_have_none() -> None:
