@@ -83,7 +83,7 @@ def transfer_cube() -> Block:
         actor=replace(shared.actor, gripper=aloha.GRIPPERS),
     )
     sources = (Source("expert", 0, 160, 0.02),)
-    # A try takes three times as long here; r = 1.2 hardly executes more than the first waypoints in the other blocks.
+    # r = 1.2 hardly executes more than the first waypoints in the other blocks; its tries are saved here.
     ways = tuple(way for way in WAYS if way != "consensus")
     return Block(
         "transfer_cube", config, HEADS, sources, play_aloha, limit_s=aloha.LIMIT_S, through="linear", ways=ways,
