@@ -12,14 +12,14 @@ import sys
 import time
 from collections.abc import Sequence
 
-import _table
 import numpy as np
 import torch
 
+from bench.common import table
 from vla_ros.core.records import NS
-from vla_ros.policy.actor import ActorModel
-from vla_ros.policy.model import ModelConfig
-from vla_ros.policy.spline import SplineConfig
+from vla_ros.policy.action_spline import SplineConfig
+from vla_ros.policy.network.config import ModelConfig
+from vla_ros.policy.network.model import ActorModel
 
 JOINTS, WAYPOINTS, REACH_RAD = ("a", "gripper", "b"), 12, 0.6
 ARM = [0, 2]
@@ -89,7 +89,7 @@ def ask(net: ActorModel, committed: int, told: bool, seeds: int) -> tuple[float,
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, ask, print; 0 if the claims hold."""
-    given = _table.options(__doc__ or "", argv)
+    given = table.options(__doc__ or "", argv)
     torch.set_num_threads(1)
     rows, claims = [], []
     for head in ("flow", "beast_flow"):
@@ -100,8 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows.append([head, str(committed), *pairs])
             claims.append((f"{head}, {committed}: at least 90 % stay on their side when told", bound[0] >= 0.9))
             claims.append((f"{head}, {committed}: prefix at most a third as far off", bound[1] <= free[1] / 3))
-    _table.show("chunks that take over after some of their waypoints", HEAD, rows)
-    return _table.verdict(claims)
+    table.show("chunks that take over after some of their waypoints", HEAD, rows)
+    return table.verdict(claims)
 
 
 if __name__ == "__main__":

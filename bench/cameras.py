@@ -13,9 +13,9 @@ import sys
 import time
 
 import numpy as np
-from _table import options, show
 
-from vla_ros.graph import domain
+from bench.common.table import options, show
+from vla_ros.system.graph import domain
 
 SIZES = ((224, 224), (480, 640))
 WAYS = ("nothing", "raw", "whole")
@@ -23,8 +23,8 @@ SPEAKER = """
 import sys, time
 import numpy as np, rclpy
 from sensor_msgs.msg import Image
-from vla_ros.nodes import topics
-from vla_ros.nodes.convert import image_to_message
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.conversions import image_to_message
 height, width, seconds = map(float, sys.argv[1:])
 rclpy.init()
 node = rclpy.create_node("speaker")
@@ -39,12 +39,12 @@ while now < begun + seconds:
 """
 LISTENER = """
 import os, sys, time, json
-from vla_ros.nodes.middleware import without_shared_memory
+from vla_ros.nodes.common.middleware import without_shared_memory
 os.environ.update(without_shared_memory(os.environ))
 import rclpy
 from sensor_msgs.msg import Image
-from vla_ros.nodes import topics
-from vla_ros.nodes.run import set_realtime
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.node_loop import set_realtime
 way, seconds = sys.argv[1], float(sys.argv[2])
 rclpy.init()
 node = rclpy.create_node("listener", start_parameter_services=False)

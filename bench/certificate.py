@@ -13,13 +13,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import _stream
-import _table
 import numpy as np
 from tqdm import tqdm
 
-from vla_ros.core import Limits, Plan, certify
+from bench.common import table
+from bench.common.stream import make as make_stream
+from vla_ros.api import Limits, Plan
 from vla_ros.core.records import NS, Array
+from vla_ros.safety import limit_certificate as certify
 
 SAMPLES = 200
 JOINTS = 4
@@ -55,7 +56,7 @@ def peaks(plan: Plan, limits: Limits) -> Array:
 def planned(rng: np.random.Generator, least: float = 0.85) -> Iterator[tuple[Plan, Limits]]:
     """Plans of our planner; the limits judged by are its own times `least` to 1.1, so that many just fail."""
     while True:
-        stream = _stream.make(JOINTS, 6.0, demanding=bool(rng.integers(2)), seed=int(rng.integers(2**31)))
+        stream = make_stream(JOINTS, 6.0, demanding=bool(rng.integers(2)), seed=int(rng.integers(2**31)))
         for _, _, _, plan in stream.plans():
             if isinstance(plan, Plan):
                 for _ in range(8):
@@ -154,7 +155,7 @@ KINDS: dict[str, Callable[[np.random.Generator], Iterator[tuple[Plan, Limits]]]]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Judge all plans both ways; 0 if no violation was permitted and at least 99 % of the good ones were."""
-    given = _table.options(__doc__ or "", argv)
+    given = table.options(__doc__ or "", argv)
     each = (9_000 if given.quick else 102_000) // len(KINDS)
     counts = {name: Count() for name in KINDS}
     with tqdm(total=each * len(KINDS), unit="plan", disable=None) as bar:
@@ -168,12 +169,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for key in vars(total):
             value = getattr(count, key)
             setattr(total, key, max(total.worst, value) if key == "worst" else getattr(total, key) + value)
-    _table.show(
+    table.show(
         "certificate against 200 samples per piece",
         HEAD,
         [*(c.row(n) for n, c in counts.items()), total.row("all")],
     )
-    return _table.verdict(
+    return table.verdict(
         [
             (
                 f"{total.wrongly_permitted} of {total.violating:,} violating plans permitted (none)",

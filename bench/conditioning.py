@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import _table
 from tqdm import tqdm
 
+from bench.common import table
 from vla_ros.config import config_dir
 from vla_ros.core.errors import VlaError
-from vla_ros.data.rollout import Result, RolloutConfig
-from vla_ros.data.tally import GRIPPERS
-from vla_ros.train.evaluate import evaluate, wilson
+from vla_ros.evaluation.evaluate import evaluate, wilson
+from vla_ros.evaluation.metrics import GRIPPERS
+from vla_ros.evaluation.rollout import Result, RolloutConfig
 
 DELAYS_MS = (100, 200, 400)
 STEP_MS = 50
@@ -85,7 +85,7 @@ def more(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Drive, print; 0 if the claims hold."""
-    given = _table.options(__doc__ or "", argv, more)
+    given = table.options(__doc__ or "", argv, more)
     episodes = 2 if given.quick else given.episodes
     rows, claims = [], []
     with tqdm(total=2 * len(DELAYS_MS) * len(given.checkpoint), desc="conditioning", unit="cell") as bar:
@@ -106,8 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 low = wilson(free.successes, free.tries)[0]
                 inside = bound.successes >= low * bound.tries
                 claims.append((f"{file.stem}, {delay} ms: success told not below the other's interval", inside))
-    _table.show("whole tries, the policy not told and told what is committed", HEAD, rows)
-    return _table.verdict(claims)
+    table.show("whole tries, the policy not told and told what is committed", HEAD, rows)
+    return table.verdict(claims)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What a policy that says a curve gains by handing it over, against waypoints sampled from it.
 
 The curves are those of a B-spline policy: ten control points per joint, degree 4, on 1.6 s, fitted to the motion of
-bench/_stream.py and shaken. Every way plans each of them from the same plan in force, in turn. Errors are distances
+bench/common/stream.py and shaken. Every way plans each of them from the same plan in force, in turn. Errors are distances
 between the plan and the policy's own curve; "later" leaves out the first 0.3 s after the hand-over, where any plan
 still comes from the one before, and "inside" the last 0.3 s too. Limits are twice the motion's needs, so that they hide
 nothing. Times are processor time of the planner on one thread.
@@ -15,13 +15,14 @@ import sys
 import time
 from collections.abc import Sequence
 
-import _stream
-import _table
 import numpy as np
 
+from bench.common import stream, table
+from bench.common.stream import make as make_stream
+from vla_ros.api import Chunk, Plan, Planner
 from vla_ros.beast.basis import fit_matrix, sample_basis
-from vla_ros.core import Chunk, Plan, Planner, certify
 from vla_ros.core.records import NS, Array
+from vla_ros.safety import limit_certificate as certify
 
 POINTS, DEGREE, HORIZON_S = 10, 4, 1.6
 SHAKEN_RAD = 0.01
@@ -31,7 +32,7 @@ PERIODS_S = (0.025, 0.05, 0.1, 0.2, 0.4)
 HEAD = ("", "points", "rms mrad", "most", "later", "inside", "median us", "p99 us", "over the first way")
 
 
-def curves(stream: _stream.Stream, seed: int) -> list[tuple[int, Chunk]]:
+def curves(stream: stream.Stream, seed: int) -> list[tuple[int, Chunk]]:
     """What a B-spline policy would have said instead of each chunk of the stream."""
     rng, u = np.random.default_rng(seed), np.arange(1, 65) / 64
     breaks = np.linspace(0.0, 1.0, POINTS - DEGREE + 1)
@@ -57,10 +58,10 @@ def errors(plan: Plan, curve: Chunk) -> Array:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan all ways, print the table; 0 if every plan is proved and no way is nearer to the curve inside."""
-    given = _table.options(__doc__ or "", argv)
+    given = table.options(__doc__ or "", argv)
     if any(os.environ.get(k) != v for k, v in ONE_THREAD.items()):
         return subprocess.call([sys.executable, __file__, *sys.argv[1:]], env={**os.environ, **ONE_THREAD})
-    stream = _stream.make(6, 6.0 if given.quick else 60.0)
+    stream = make_stream(6, 6.0 if given.quick else 60.0)
     planner = Planner(stream.limits)
     ways = {"the curve": 0.0} | {f"waypoints every {round(1e3 * p)} ms": p for p in PERIODS_S}
     found: dict[str, list[Array]] = {name: [] for name in ways}
@@ -91,13 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         cells = [str(points[name]), *(f"{x:.3f}" for x in middle[name]), f"{median:.0f}", f"{p99:.0f}", f"{share:.2f}"]
         rows.append([name, *cells])
     count = len(found["the curve"])
-    _table.show(f"{count} curves, 6 joints: median distance of plan and curve", HEAD, rows)
+    table.show(f"{count} curves, 6 joints: median distance of plan and curve", HEAD, rows)
     inside = {name: m[3] for name, m in middle.items()}
     claims = [
         ("every plan is proved, none refused", unproved == 0 and refused == 0),
         ("no way is nearer to the curve inside", inside["the curve"] <= min(inside.values()) * 1.01),
     ]
-    return _table.verdict(claims)
+    return table.verdict(claims)
 
 
 if __name__ == "__main__":

@@ -17,16 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import _table
 import numpy as np
 from tqdm import tqdm
 
+from bench.common import table
 from vla_ros.config import config_dir
 from vla_ros.core.records import NS, Array, Chunk
-from vla_ros.data.executors import CURVE_STEP_S, LinearExecutor
-from vla_ros.data.record import Job, run
-from vla_ros.data.rollout import RolloutConfig
-from vla_ros.train.evaluate import make_executor, wilson
+from vla_ros.evaluation.evaluate import make_executor, wilson
+from vla_ros.evaluation.executors import CURVE_STEP_S, LinearExecutor
+from vla_ros.evaluation.rollout import RolloutConfig
+from vla_ros.evaluation.workers import Job, run
 
 DELAYS_MS = (0, 100, 200, 400)
 STEP_MS = 50
@@ -113,7 +113,7 @@ def main() -> int:
             low, high = wilson(count, episodes)
             cells.append(f"{count}/{episodes} ({100 * low:.0f}-{100 * high:.0f} %)")
         rows.append([name, *cells])
-    _table.show(f"success, {options.policy} policy (95 % Wilson)", ["method", *[f"{d} ms" for d in DELAYS_MS]], rows)
+    table.show(f"success, {options.policy} policy (95 % Wilson)", ["method", *[f"{d} ms" for d in DELAYS_MS]], rows)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         plot({n: [c / episodes for c in row] for n, row in counts.items()}, options.out / "delay.svg")

@@ -17,21 +17,21 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import _table
 import cv2
 import numpy as np
 import torch
-from speed import LARGE, SMALL, actor
 from torch import Tensor
 
+from bench.common import table
+from bench.speed import LARGE, SMALL, actor
 from vla_ros.config import config_dir
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import Image
-from vla_ros.policy.build import Model
-from vla_ros.policy.checkpoint import load_checkpoint
-from vla_ros.policy.device_images import DeviceImages, image_input
-from vla_ros.policy.engine import Engine
-from vla_ros.policy.model import Act
+from vla_ros.policy.inference.device_images import DeviceImages, image_input
+from vla_ros.policy.inference.engine import Engine
+from vla_ros.policy.network.build import Model
+from vla_ros.policy.network.checkpoint import load_checkpoint
+from vla_ros.policy.network.config import Act
 
 NETWORKS: dict[str, Callable[[], Model]] = {
     "trunk": lambda: load_checkpoint(config_dir() / "checkpoints" / "so101_pick_place.safetensors")[0],
@@ -116,7 +116,7 @@ def measure(all_ways: Sequence[Way], rounds: int) -> None:
             one.chunks.append(act.waypoints[0].numpy())
 
 
-def table(name: str, all_ways: Sequence[Way]) -> list[tuple[str, bool]]:
+def print_table(name: str, all_ways: Sequence[Way]) -> list[tuple[str, bool]]:
     """Print what they came to; claims of those that compute the same sums."""
     rows, claims = [], []
     for one in all_ways:
@@ -126,7 +126,7 @@ def table(name: str, all_ways: Sequence[Way]) -> list[tuple[str, bool]]:
         if one is not all_ways[0] and one.cells[1:] == ("float32", "shrunk"):
             met = apart <= EXACT_MRAD
             claims.append((f"{name}, {one.cells[0]}: at most {EXACT_MRAD:g} mrad from the CPU ({apart:.3g})", met))
-    _table.show(f"{name}: one inference, from pictures to waypoints", HEAD, rows)
+    table.show(f"{name}: one inference, from pictures to waypoints", HEAD, rows)
     return claims
 
 
@@ -137,7 +137,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print; 0 if the same sums come to the same waypoints."""
-    given = _table.options(__doc__ or "", argv, options)
+    given = table.options(__doc__ or "", argv, options)
     torch.set_num_threads(1)
     device = torch.device("cuda") if torch.cuda.is_available() else CPU
     if device.type == "cuda":
@@ -150,10 +150,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.manual_seed(0)
         made = ways(NETWORKS[name](), device)
         measure(made, 20 if given.quick else 200)
-        claims += table(name, made)
+        claims += print_table(name, made)
         if device.type == "cuda":
             claims.append((f"{name}: none of the ways was left out", len(made) == 1 + 2 * len(ON_GPU)))
-    return _table.verdict(claims)
+    return table.verdict(claims)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _chaos import RAW
-
-from vla_ros.graph import Run, fresh_folder, run_graph
+from vla_ros.system.graph import Run, fresh_folder, run_graph
+from vla_ros.testing.relay import RAW
 
 CASES = {
     "no delay": ((0.0, 0.0), None),
@@ -34,7 +33,7 @@ def case(name: str, folder: Path, policy: str, episodes: int) -> dict:
         delay_ms=delay,
         film=0,
         remap={"policy": [f"vla/chunk:={RAW}"]} if chaos else {},
-        extra={"bench._chaos": chaos} if chaos else {},
+        extra={"vla_ros.testing.relay": chaos} if chaos else {},
     )
     outcome = run_graph(run)
     if outcome.lost:

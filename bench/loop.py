@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_ros.graph import REALTIME_PRIORITY, Run, fresh_folder, run_graph
+from vla_ros.system.graph import REALTIME_PRIORITY, Run, fresh_folder, run_graph
 
 WANTED = {500.0: 1.5, 1000.0: 2.0}
 

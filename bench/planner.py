@@ -1,6 +1,6 @@
 """How long a chunk takes to become a certified plan, and what other ways leave outside the limits.
 
-Every method gets the same chunks (bench/_stream.py) in the same run, on one thread. Times are processor time
+Every method gets the same chunks (bench/common/stream.py) in the same run, on one thread. Times are processor time
 of that thread, so that a shared machine's other work is not counted; the wall clock is printed for ours.
 Limits are judged on samples every 2 ms of each curve, from the hand-over to its last waypoint: share of
 samples outside, and the largest value over its limit. Only our plans can be certified: the others carry no
@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import _rivals
-import _stream
-import _table
 import numpy as np
 
-from vla_ros.core import Plan, Planner, Refusal, certify
+from bench.common import baselines, stream, table
+from bench.common.stream import make as make_stream
+from vla_ros.api import Plan, Planner, Refusal
 from vla_ros.core.records import NS, Array
+from vla_ros.safety import limit_certificate as certify
 
 GOAL_US = {6: 1000.0, 14: 2000.0}
 RATIO = 2.0
@@ -40,7 +40,7 @@ class Record:
     peaks: list[Array] = field(default_factory=list)
     certified: str = "-"
 
-    def look(self, curve: _rivals.Curve, t: Array, stream: _stream.Stream) -> None:
+    def look(self, curve: baselines.Curve, t: Array, stream: stream.Stream) -> None:
         """Sample a curve against the limits."""
         bounds = stream.limits
         p, *rest = curve(t)
@@ -68,7 +68,7 @@ def timed(record: Record, work: Callable[[], object]) -> object:
     return result
 
 
-def run_ours(stream: _stream.Stream, passes: int) -> tuple[dict[str, Record], list[float], list[Refusal], int]:
+def run_ours(stream: stream.Stream, passes: int) -> tuple[dict[str, Record], list[float], list[Refusal], int]:
     """Plan and certify every chunk; also the wall times, and what was refused or not certified."""
     plan_r, certify_r, both, wall = Record(), Record(), Record(), []
     refusals: list[Refusal] = []
@@ -95,7 +95,7 @@ def run_ours(stream: _stream.Stream, passes: int) -> tuple[dict[str, Record], li
     return {"ours: plan": plan_r, "ours: certify": certify_r, "ours: plan + certify": both}, wall, refusals, uncertified
 
 
-def run_other(stream: _stream.Stream, way: _rivals.Lipo | _rivals.Ruckig | _rivals.LeastSquares) -> Record:
+def run_other(stream: stream.Stream, way: baselines.Lipo | baselines.Ruckig | baselines.LeastSquares) -> Record:
     """One of the other ways over the stream."""
     record = Record()
     for now_ns, chunk in stream.arrivals:
@@ -108,7 +108,7 @@ def run_other(stream: _stream.Stream, way: _rivals.Lipo | _rivals.Ruckig | _riva
 
 def floor(joints: int) -> Record:
     """One matrix product of the size of the fit: what numpy itself costs."""
-    record, a, b = Record(), np.ones((_stream.POINTS, 24)), np.ones((24, joints))
+    record, a, b = Record(), np.ones((stream.POINTS, 24)), np.ones((24, joints))
     for _ in range(2000):
         timed(record, lambda: a @ b)
     return record
@@ -116,7 +116,7 @@ def floor(joints: int) -> Record:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run all four streams, print their tables and whether the figures are met."""
-    given = _table.options(__doc__ or "", argv)
+    given = table.options(__doc__ or "", argv)
     if any(os.environ.get(k) != v for k, v in ONE_THREAD.items()):
         return subprocess.call([sys.executable, __file__, *sys.argv[1:]], env={**os.environ, **ONE_THREAD})
     duration, passes = (8.0, 2) if given.quick else (40.0, 5)
@@ -124,17 +124,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     refused = chunks = unproved = 0
     for joints in (6, 14):
         for demanding in (False, True):
-            stream = _stream.make(joints, duration, demanding=demanding)
+            stream = make_stream(joints, duration, demanding=demanding)
             records, wall, refusals, uncertified = run_ours(stream, passes)
-            lipo = run_other(stream, _rivals.Lipo(stream.limits, sampled=False))
+            lipo = run_other(stream, baselines.Lipo(stream.limits, sampled=False))
             records["action-lipo: solve"] = lipo
-            records["action-lipo: solve, sample"] = run_other(stream, _rivals.Lipo(stream.limits, sampled=True))
-            records["ruckig, chained"] = run_other(stream, _rivals.Ruckig(stream.limits))
-            records["scipy least squares"] = run_other(stream, _rivals.LeastSquares(stream.limits))
+            records["action-lipo: solve, sample"] = run_other(stream, baselines.Lipo(stream.limits, sampled=True))
+            records["ruckig, chained"] = run_other(stream, baselines.Ruckig(stream.limits))
+            records["scipy least squares"] = run_other(stream, baselines.LeastSquares(stream.limits))
             records["one numpy matmul"] = floor(joints)
             kind = "over the velocity limit 9 % of the time" if demanding else "within limits"
-            title = f"{joints} joints, motion {kind}: {len(stream.arrivals)} chunks of {_stream.POINTS} waypoints"
-            _table.show(title, HEAD, [r.row(name) for name, r in records.items()])
+            title = f"{joints} joints, motion {kind}: {len(stream.arrivals)} chunks of {stream.POINTS} waypoints"
+            table.show(title, HEAD, [r.row(name) for name, r in records.items()])
             total = len(stream.arrivals) * passes
             middle, p99 = np.percentile(wall, [50, 99]) * 1e6
             print(f"ours, wall clock: median {middle:.0f} us, p99 {p99:.0f} us; refused {len(refusals)} of {total}")
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         (f"{refused} of {chunks} chunks within limits refused (at most {100 * REFUSED} %)", refused <= REFUSED * chunks)
     )
     claims.append((f"{unproved} plans not certified (none)", unproved == 0))
-    _table.verdict(claims)
+    table.verdict(claims)
     return 0 if unproved == 0 else 1
 
 

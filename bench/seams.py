@@ -1,6 +1,6 @@
 """What the robot feels where one chunk ends and the next begins: ours against five usual ways, on one stream.
 
-Each method gets the same late, biased and noisy chunks at the same instants (bench/_stream.py) and is asked
+Each method gets the same late, biased and noisy chunks at the same instants (bench/common/stream.py) and is asked
 for a command every 2 ms. Chunks are aligned by time for every method, so that none pays for latency that its
 users could compensate. Velocity, acceleration and jerk are differences of the commands, as a drive sees them.
 Lag is the shift that correlates the commanded velocity best with the true one, to a fraction of a tick.
@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import _stream
-import _table
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from vla_ros.core import Chunk, Plan, PlannerConfig
+from bench.common import stream, table
+from bench.common.stream import make as make_stream
+from vla_ros.api import Chunk, Plan, PlannerConfig
 from vla_ros.core.records import NS, Array
 
 TICK_NS = 2_000_000
@@ -26,9 +26,9 @@ TICK_S = TICK_NS / NS
 BLEND_NEW = 0.7
 ENSEMBLE_DECAY = 0.01
 MEMORY = 0.85
-WAYPOINT_MS = 1000 / _stream.RATE_HZ
+WAYPOINT_MS = 1000 / stream.RATE_HZ
 
-Method = Callable[[_stream.Stream, Array], Array]
+Method = Callable[[stream.Stream, Array], Array]
 
 
 def _targets(chunk: Chunk, t_s: Array) -> Array:
@@ -37,14 +37,14 @@ def _targets(chunk: Chunk, t_s: Array) -> Array:
     return np.stack([np.interp(t_s, own, column) for column in chunk.positions.T], axis=1)
 
 
-def _segments(stream: _stream.Stream, t_s: Array) -> list[tuple[slice, Chunk]]:
+def _segments(stream: stream.Stream, t_s: Array) -> list[tuple[slice, Chunk]]:
     """The ticks at which each chunk is the newest one."""
     arrived = np.array([now for now, _ in stream.arrivals]) / NS
     edges = [*np.searchsorted(t_s, arrived), len(t_s)]
     return [(slice(a, b), chunk) for a, b, (_, chunk) in zip(edges, edges[1:], stream.arrivals, strict=False)]
 
 
-def hold(stream: _stream.Stream, t_s: Array) -> Array:
+def hold(stream: stream.Stream, t_s: Array) -> Array:
     """The newest chunk's last waypoint that is due, held."""
     out = np.tile(stream.motion.at(np.zeros(1)), (len(t_s), 1))
     for part, chunk in _segments(stream, t_s):
@@ -53,7 +53,7 @@ def hold(stream: _stream.Stream, t_s: Array) -> Array:
     return out
 
 
-def linear(stream: _stream.Stream, t_s: Array) -> Array:
+def linear(stream: stream.Stream, t_s: Array) -> Array:
     """Linear interpolation of the newest chunk."""
     out = np.tile(stream.motion.at(np.zeros(1)), (len(t_s), 1))
     for part, chunk in _segments(stream, t_s):
@@ -61,7 +61,7 @@ def linear(stream: _stream.Stream, t_s: Array) -> Array:
     return out
 
 
-def blended(stream: _stream.Stream, t_s: Array) -> Array:
+def blended(stream: stream.Stream, t_s: Array) -> Array:
     """Where queued and new waypoints overlap, 0.3 old + 0.7 new (LeRobot's `weighted_average`), then linear."""
     out = np.tile(stream.motion.at(np.zeros(1)), (len(t_s), 1))
     queue_t, queue_q = np.zeros(1), out[:1]
@@ -74,7 +74,7 @@ def blended(stream: _stream.Stream, t_s: Array) -> Array:
     return out
 
 
-def cubic(stream: _stream.Stream, t_s: Array) -> Array:
+def cubic(stream: stream.Stream, t_s: Array) -> Array:
     """One C2 cubic per chunk from the position and velocity in force to rest (ros2_controllers' upsampling)."""
     out = np.tile(stream.motion.at(np.zeros(1)), (len(t_s), 1))
     curve: CubicSpline | None = None
@@ -83,7 +83,7 @@ def cubic(stream: _stream.Stream, t_s: Array) -> Array:
             break
         now = float(t_s[part.start])
         own = chunk.stamp_ns / NS + chunk.offsets_s
-        ahead = own > now + 0.5 / _stream.RATE_HZ  # a nearer one would be a step
+        ahead = own > now + 0.5 / stream.RATE_HZ  # a nearer one would be a step
         p = out[max(part.start - 1, 0)] if curve is None else curve(min(now, curve.x[-1]))
         v = np.zeros(p.shape) if curve is None or now >= curve.x[-1] else curve(now, 1)
         curve = CubicSpline(
@@ -95,15 +95,15 @@ def cubic(stream: _stream.Stream, t_s: Array) -> Array:
     return out
 
 
-def ensembled(stream: _stream.Stream, t_s: Array) -> Array:
+def ensembled(stream: stream.Stream, t_s: Array) -> Array:
     """Every chunk that covers a 30 Hz instant, averaged with weights exp(-0.01 i), oldest first (ACT), then linear."""
-    grid = np.arange(0.0, t_s[-1] + 2 / _stream.RATE_HZ, 1 / _stream.RATE_HZ)
+    grid = np.arange(0.0, t_s[-1] + 2 / stream.RATE_HZ, 1 / stream.RATE_HZ)
     points = np.tile(stream.motion.at(np.zeros(1)), (len(grid), 1))
     arrived = np.array([now for now, _ in stream.arrivals]) / NS
-    first = np.array([c.stamp_ns for _, c in stream.arrivals]) / NS + 1 / _stream.RATE_HZ
-    last = first + (_stream.POINTS - 1) / _stream.RATE_HZ
+    first = np.array([c.stamp_ns for _, c in stream.arrivals]) / NS + 1 / stream.RATE_HZ
+    last = first + (stream.POINTS - 1) / stream.RATE_HZ
     for k, t in enumerate(grid):
-        known = np.flatnonzero((arrived <= t - 1 / _stream.RATE_HZ) & (first <= t) & (t <= last))
+        known = np.flatnonzero((arrived <= t - 1 / stream.RATE_HZ) & (first <= t) & (t <= last))
         if len(known):
             seen = np.concatenate([_targets(stream.arrivals[i][1], grid[k : k + 1]) for i in known])
             points[k] = np.average(seen, axis=0, weights=np.exp(-ENSEMBLE_DECAY * np.arange(len(known))))
@@ -113,7 +113,7 @@ def ensembled(stream: _stream.Stream, t_s: Array) -> Array:
 def ours(config: PlannerConfig | None = None) -> Method:
     """Every chunk planned, the plan in force evaluated."""
 
-    def method(stream: _stream.Stream, t_s: Array) -> Array:
+    def method(stream: stream.Stream, t_s: Array) -> Array:
         t_ns = np.round(t_s * NS).astype(np.int64)
         out = np.tile(stream.motion.at(np.zeros(1)), (len(t_s), 1))
         for _, _, _, plan in stream.plans(config):
@@ -148,9 +148,9 @@ def lag_s(commanded: Array, true: Array, most: int = 100) -> float:
     return (k - most + 0.5 * (before - after) / (before - 2 * top + after)) * TICK_S
 
 
-def judge(stream: _stream.Stream, t_s: Array, commanded: Array) -> Figures:
+def judge(stream: stream.Stream, t_s: Array, commanded: Array) -> Figures:
     """Figures of one method, from the end of the motion's ramp on."""
-    steady = t_s > _stream.RAMP_S + 1.0
+    steady = t_s > stream.RAMP_S + 1.0
     q, true = commanded[steady], stream.motion.at(t_s[steady])
     v, a, j = (np.diff(q, n, axis=0) / TICK_S**n for n in (1, 2, 3))
     bounds = (stream.limits.velocity, stream.limits.acceleration, stream.limits.jerk)
@@ -180,7 +180,7 @@ METHODS: dict[str, Method] = {
 HEAD = ("", "dv/tick", "da/tick", "peak acc", "peak jerk", "over v %", "over a %", "over j %", "lag ms", "rms mrad")
 
 
-def draw(path: Path, stream: _stream.Stream, t_s: Array, curves: dict[str, Array]) -> None:
+def draw(path: Path, stream: stream.Stream, t_s: Array, curves: dict[str, Array]) -> None:
     """One joint over a few seams: position against the truth, then acceleration on a scale that shows ours."""
     import matplotlib as mpl
 
@@ -218,27 +218,27 @@ def draw(path: Path, stream: _stream.Stream, t_s: Array, curves: dict[str, Array
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run both streams, print their tables, judge the claims; 0 if all hold."""
-    given = _table.options(__doc__ or "", argv)
+    given = table.options(__doc__ or "", argv)
     claims: list[tuple[str, bool]] = []
     for demanding in (False, True):
-        stream = _stream.make(6, 12.0 if given.quick else 60.0, demanding=demanding)
+        stream = make_stream(6, 12.0 if given.quick else 60.0, demanding=demanding)
         t_s = np.arange(0, round(stream.duration_s / TICK_S)) * TICK_S
         curves = {name: method(stream, t_s) for name, method in METHODS.items()}
         found = {name: judge(stream, t_s, curve) for name, curve in curves.items()}
         title = "true motion over the velocity limit 9 % of the time" if demanding else "true motion within limits"
-        _table.show(
+        table.show(
             f"{title}: {len(stream.arrivals)} chunks, 6 joints, 500 Hz", HEAD, [row(n, f) for n, f in found.items()]
         )
         claims += judge_claims(found, demanding)
         if given.out and not demanding:
             draw(given.out / "seams.png", stream, t_s, curves)
-    return _table.verdict(claims)
+    return table.verdict(claims)
 
 
 def row(name: str, f: Figures) -> list[str]:
     """The cells of one method."""
     peaks = (f.speed_step, f.acceleration_step, f.peak_acceleration, f.peak_jerk)
-    return [name, *map(_table.number, peaks), *(f"{x:.1f}" for x in f.over), f"{f.lag_ms:.1f}", f"{f.error_mrad:.1f}"]
+    return [name, *map(table.number, peaks), *(f"{x:.1f}" for x in f.over), f"{f.lag_ms:.1f}", f"{f.error_mrad:.1f}"]
 
 
 def judge_claims(found: dict[str, Figures], demanding: bool) -> list[tuple[str, bool]]:

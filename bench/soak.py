@@ -22,12 +22,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from _story import BEGIN, Story
-from _table import number, show, verdict
 
+from bench.common.table import number, show, verdict
 from vla_ros.config import load_robot
-from vla_ros.core.judge import QUANTITIES
+from vla_ros.core.limit_monitor import QUANTITIES
 from vla_ros.core.records import NS
+from vla_ros.testing.fuzzer import BEGIN, Story
 
 HOUR_NS = 3600 * NS
 SLICE_NS = 20 * NS
@@ -127,7 +127,7 @@ def main() -> int:
     options = parser.parse_args()
     np.seterr(over="ignore", invalid="ignore")  # huge values are the point
     if options.graph:
-        from _soak_graph import graph
+        from bench.common.soak_graph import graph
 
         return graph(1.0 if options.quick else options.graph, options.out)
     return soak(options.robot, 1 / 30 if options.quick else options.hours, options.first, options.seed)

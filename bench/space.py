@@ -14,20 +14,20 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import _table
 import numpy as np
 
+from bench.common import table
+from vla_ros.api import Chunk, Plan, Planner
+from vla_ros.collision.arm_model import ArmShape, load_shape
 from vla_ros.config import load_robot
-from vla_ros.core import Chunk, Plan, Planner
-from vla_ros.core.ahead import ahead
 from vla_ros.core.records import NS, Array
 from vla_ros.core.robot import Limits
-from vla_ros.core.space import Passage, Space, whole
-from vla_ros.core.stop import brake
-from vla_ros.shape.arm import ArmShape, load_shape
-from vla_ros.sim.assets import cache_root
-from vla_ros.sim.expert import Expert
-from vla_ros.sim.world import HOME, World
+from vla_ros.safety.clearance import Passage, Space, whole
+from vla_ros.safety.remaining_trajectory import ahead
+from vla_ros.safety.stopping import brake
+from vla_ros.sim.so101.assets import cache_root
+from vla_ros.sim.so101.expert import Expert
+from vla_ros.sim.so101.world import HOME, World
 
 HEAD = ("", "plans", "refused", "poses median", "max", "ms median", "p99", "max", "ms at once p99", "us per pose")
 
@@ -114,7 +114,7 @@ def at_random(count: int, seed: int) -> Iterator[tuple[Array, Plan]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Look along both kinds; 0 if no plan of the expert was refused."""
-    given = _table.options(__doc__ or "", argv)
+    given = table.options(__doc__ or "", argv)
     robot = load_robot("so101")
     assert robot.space is not None
     shape = load_shape(robot.limits, robot.space, cache_root())
@@ -125,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         space.begin(start)
         wild.look(space, plan)
     rows = [normal.row("the expert's"), wild.row("between random poses"), brakes.row("brakes out of the expert's")]
-    _table.show("looking along a plan", HEAD, rows)
-    return _table.verdict(
+    table.show("looking along a plan", HEAD, rows)
+    return table.verdict(
         [(f"{normal.refused} of {len(normal.times)} plans of the expert refused (none)", not normal.refused)]
     )
 

@@ -14,22 +14,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import _table
 import numpy as np
 import torch
-from _speed_parts import Autoregressive, Peer, interleaved, matmul_rate, timed
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.common import table
+from bench.common.speed_parts import Autoregressive, Peer, interleaved, matmul_rate, timed
 from vla_ros.beast import BeastConfig, BeastTokenizer
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import Observation
-from vla_ros.policy.actor import ActorModel
-from vla_ros.policy.actor_config import ActorConfig
-from vla_ros.policy.backbone_config import BackboneConfig
-from vla_ros.policy.checkpoint import CheckpointInfo
-from vla_ros.policy.learned import LearnedPolicy
-from vla_ros.policy.model import ModelConfig, to_input
-from vla_ros.policy.spline import SplineConfig
+from vla_ros.policy.action_spline import SplineConfig
+from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.policy.encoders.backbone_config import BackboneConfig
+from vla_ros.policy.network.checkpoint import CheckpointInfo
+from vla_ros.policy.network.config import ModelConfig, to_input
+from vla_ros.policy.network.model import ActorModel
+from vla_ros.policy.network.transformer_config import ActorConfig
 
 JOINTS = ("a", "b", "c", "d", "e", "gripper")
 CAMERAS = ("front", "wrist")
@@ -118,7 +118,7 @@ def beside_act(sizes: dict[str, int], python: Path | None, rounds: int, rate: fl
             claims.append((f"{name}: ACT takes {TO_REACH} times as long, {sizes['image_size']} px ({ratio})", met))
     title = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in sizes.items())
     head = ("regression, one inference [ms]", "cpu", "wall", "ACT / it", "GFLOP", "M param.", "of matmul rate")
-    _table.show(f"{title}; two cameras, six joints", head, rows)
+    table.show(f"{title}; two cameras, six joints", head, rows)
     return claims
 
 
@@ -161,7 +161,7 @@ def mixture(rounds: int) -> list[tuple[str, bool]]:
         if more:
             claims.append((f"four horizons cost at most 5 % more {name} ({100 * share:.1f} %)", share <= 0.05))
     head = ("four horizons over one, cpu [ms]", "one", "four", "after prefix", "four", "whole", "by parts")
-    _table.show("mixture of horizons (8, 16, 24, 32), chunk 32, width 128", head, rows)
+    table.show("mixture of horizons (8, 16, 24, 32), chunk 32, width 128", head, rows)
     return claims
 
 
@@ -203,7 +203,7 @@ def parallel(rounds: int) -> list[tuple[str, bool]]:
         fewer = each / once
         claims.append((f"{name}: at least D N / 4 = {slots / 4:g} times fewer passes ({fewer:g})", fewer >= slots / 4))
     head = ("BEAST tokens, after the prefix", "tokens", "passes", "one by one", "cpu [ms]", "one by one", "times")
-    _table.show("parallel decoding against autoregressive, 6 joints x 10 control points", head, rows)
+    table.show("parallel decoding against autoregressive, 6 joints x 10 control points", head, rows)
     return claims
 
 
@@ -225,7 +225,7 @@ def tokens(rounds: int, calls: int = 100) -> list[tuple[str, bool]]:
     times = {name: got[name][0] / calls for name in made}
     rows = [[name, f"{1e6 * t:.0f}", f"{100 * t / inference:.2f} %"] for name, t in times.items()]
     head = ("BEAST tokens of 20 x 7, numpy", "cpu [us]", "of one inference")
-    _table.show("the tokenizer by itself", head, rows)
+    table.show("the tokenizer by itself", head, rows)
     both = times["encode"] + times["decode"]
     return [("encoding and decoding take at most 5 % of an inference", both <= 0.05 * inference)]
 
@@ -238,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.add_argument("--lerobot", default=usual, type=Path, help="the Python of LeRobot's environment")
         parser.add_argument("--only", choices=PARTS, help="one part; all without it")
 
-    given = _table.options(__doc__ or "", argv, more)
+    given = table.options(__doc__ or "", argv, more)
     parts = [given.only] if given.only else PARTS
     if given.lerobot is not None and not given.lerobot.is_file():
         print(f"there is no Python at {given.lerobot}.", file=sys.stderr)
@@ -261,8 +261,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             times += tokens(rounds)
         sure = parallel(rounds) if "parallel" in parts else []
     print("\ntimes, which depend on the machine:")
-    _table.verdict(times)
-    return _table.verdict(sure)
+    table.verdict(times)
+    return table.verdict(sure)
 
 
 if __name__ == "__main__":

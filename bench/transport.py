@@ -10,11 +10,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-import _stream
-import _table
 import numpy as np
 
-from vla_ros.core import Plan
+from bench.common import table
+from bench.common.stream import make as make_stream
+from vla_ros.api import Plan
 from vla_ros.core.records import NS
 
 INSTANTS = 10_000
@@ -26,7 +26,7 @@ def plans(count: int) -> Iterator[tuple[Plan, Plan]]:
     """Consecutive plans, at least `count` pairs: the one in force and the one that takes over from it."""
     made = seed = 0
     while made < count:
-        stream = _stream.make(6, 60.0, demanding=bool(seed % 2), seed=seed)
+        stream = make_stream(6, 60.0, demanding=bool(seed % 2), seed=seed)
         for _, _, force, plan in stream.plans():
             if isinstance(plan, Plan):
                 made += 1
@@ -39,7 +39,7 @@ def transport(instants: int) -> tuple[int, int, float, int]:
     from rclpy.serialization import deserialize_message, serialize_message
     from trajectory_msgs.msg import JointTrajectory
 
-    from vla_ros.nodes.convert import plan_from_message, plan_to_message
+    from vla_ros.nodes.common.conversions import plan_from_message, plan_to_message
 
     rng = np.random.default_rng(0)
     compared = size = altered = 0
@@ -73,7 +73,7 @@ def handover(count: int) -> tuple[int, list[float]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure both; 0 if neither exceeds 1e-9."""
-    given = _table.options(__doc__ or "", argv)
+    given = table.options(__doc__ or "", argv)
     part = 10 if given.quick else 1
     rows: list[list[str]] = []
     claims: list[tuple[str, bool]] = []
@@ -91,8 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         rows.append([f"hand-over, jump in {name}, {seen:,} plans", f"{jump:.1e} {unit}"])
         claims.append((f"jump in {name} at most {LARGEST}", jump <= LARGEST))
-    _table.show("what a plan loses", ("", "largest"), rows)
-    return _table.verdict(claims)
+    table.show("what a plan loses", ("", "largest"), rows)
+    return table.verdict(claims)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from scene import JOINTS, Scene
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
-from vla_ros.core import Chunk, Plan
-from vla_ros.nodes import convert, topics
+from vla_ros.api import Chunk, Plan
+from vla_ros.nodes.common import conversions as convert
+from vla_ros.nodes.common import topics
 
 S = 1_000_000_000
 

@@ -39,7 +39,7 @@ from acts import (
 from fault import BUTTON, OWN_REST, STEADY, Fault
 from scene import JOINTS
 
-from vla_ros.nodes import topics
+from vla_ros.nodes.common import topics
 
 FAULTS = (
     Fault("planner killed", kill("planner_node"), **OWN_REST),

@@ -26,7 +26,7 @@ from rows_world import GOOD, SET, clock, wire
 from scene import Scene, Setup
 from trajectory_msgs.msg import JointTrajectory
 
-from vla_ros.nodes import topics
+from vla_ros.nodes.common import topics
 
 FLOW = Setup(trajectory=True)
 STOP, ESTOP = asks(topics.STOP), asks(topics.ESTOP)

@@ -19,7 +19,7 @@ from acts import (
 from fault import Fault
 from scene import Setup
 
-from vla_ros.nodes import topics
+from vla_ros.nodes.common import topics
 
 HAND = Setup(deadman=True)
 NOBODY, SILENT = "nobody holds the deadman", "the deadman is silent"

@@ -33,8 +33,8 @@ from fault import BUTTON, OWN_REST, STEADY, Act, Fault
 from scene import Scene
 from sensor_msgs.msg import JointState
 
-from vla_ros.core import Chunk
-from vla_ros.nodes import topics
+from vla_ros.api import Chunk
+from vla_ros.nodes.common import topics
 
 
 def nan_velocities(message: JointState) -> JointState:

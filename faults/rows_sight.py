@@ -12,7 +12,8 @@ from fault import OWN_REST, STEADY, Act, Fault
 from scene import Scene, Setup
 from sensor_msgs.msg import Image
 
-from vla_ros.nodes import convert, topics
+from vla_ros.nodes.common import conversions as convert
+from vla_ros.nodes.common import topics
 
 SIGHT, WATCHED = Setup(sight=True), Setup(sight=True, watched=True)
 S = 1_000_000_000

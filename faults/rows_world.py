@@ -11,7 +11,7 @@ from acts import asks, both, kill
 from fault import STEADY, Act, Fault
 from scene import Scene, Setup
 
-from vla_ros.nodes import topics
+from vla_ros.nodes.common import topics
 
 EVERY = ("supervisor_node", "planner_node", "sim_node")
 

@@ -21,13 +21,14 @@ from std_msgs.msg import Bool, String
 from surroundings import environment, shim, small_disk
 from wire import Wire, inside, wire
 
+from vla_ros.api import Chunk
 from vla_ros.config import config_dir, load_robot
-from vla_ros.core import Chunk
-from vla_ros.core.judge import Judgement, judge
-from vla_ros.graph import domain
-from vla_ros.nodes import convert, topics
-from vla_ros.nodes.witness import JOINTS, Listener
-from vla_ros.processes import Processes
+from vla_ros.core.limit_monitor import Judgement, judge
+from vla_ros.nodes.common import conversions as convert
+from vla_ros.nodes.common import topics
+from vla_ros.system.graph import domain
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import JOINTS, Listener
 
 LIMITS = load_robot("so101").limits
 PERIOD_NS, AMPLITUDE, SECONDS = 100_000_000, 0.9, 3.0

@@ -9,10 +9,10 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
-from vla_ros.core.judge import GAP_NS, Judgement, judge
+from vla_ros.core.limit_monitor import GAP_NS, Judgement, judge
 from vla_ros.core.records import NS
 from vla_ros.core.robot import Limits
-from vla_ros.nodes import topics
+from vla_ros.nodes.common import topics
 
 EVERY = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

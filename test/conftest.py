@@ -9,8 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from vla_ros.processes import Processes, own_domain
+from vla_ros.system.processes import Processes, own_domain
+
+settings.register_profile(
+    "seeded", derandomize=True, deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("seeded")  # the same examples on every machine; a failure prints its seed
 
 ROOT = Path(__file__).resolve().parents[1]
 

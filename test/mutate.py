@@ -22,8 +22,8 @@ from pathlib import Path
 
 os.environ.update(OPENBLAS_NUM_THREADS="1", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")  # before numpy and pytest are imported
 
-from mutations import EQUIVALENT, Mutant, mutants
-from nursery import OPTIONS, Nursery, begin, each, ended, fresh, most, silence
+from mutation_operators import EQUIVALENT, Mutant, mutants
+from mutation_worker import OPTIONS, Nursery, begin, each, ended, fresh, most, silence
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTES = ROOT / "runs" / "mutation.jsonl"
@@ -31,14 +31,14 @@ TIMES = ROOT / "runs" / "mutation-times.json"
 TABLE = ROOT / "docs" / "mutation.md"
 SHOWN = os.fdopen(os.dup(1), "w", buffering=1)
 """What is shown though the tests are silenced."""
-SLOW = ["test_supervisor.py", "test_supervisor_stops.py", "test_supervisor_story.py"]
+SLOW = ["test_supervisor.py", "test_supervisor_stops.py", "test_supervisor_fuzz.py"]
 TESTS = {
     "modes": (["test_modes*.py"], []),
-    "faults": (["test_rules.py", "../test_safety.py"], []),
+    "faults": (["test_fault_rules.py", "../test_safety.py"], []),
     "gate": (["test_gate*.py", "test_supervisor_edges.py"], SLOW),
-    "supervisor": (["test_rules.py", "test_supervisor*.py", "test_space.py"], []),
-    "arming": (["test_arming*.py", "test_rules.py", "test_supervisor_edges.py"], SLOW),
-    "watch": (["test_watch*.py", "test_rules.py", "test_supervisor_edges.py"], SLOW),
+    "supervisor": (["test_fault_rules.py", "test_supervisor*.py", "test_clearance.py"], []),
+    "arming": (["test_arming*.py", "test_fault_rules.py", "test_supervisor_edges.py"], SLOW),
+    "watch": (["test_watch*.py", "test_fault_rules.py", "test_supervisor_edges.py"], SLOW),
     "speed": (["test_speed*.py", "test_supervisor_edges.py"], SLOW),
     "stop": (["test_stop*.py", "test_ahead*.py", "test_gate*.py", "test_supervisor_edges.py"], SLOW),
     "certify": (["test_certify*.py", "test_gate*.py"], []),

@@ -10,7 +10,7 @@ import pytest
 
 from vla_ros.config import check_keys, config_dir, from_mapping, load_robot, load_yaml, require, robots_dir
 from vla_ros.core.errors import ConfigError, UnknownName, VlaError
-from vla_ros.core.planner import PlannerConfig
+from vla_ros.planning.planner import PlannerConfig
 
 GOOD = """
 name: two

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vla_ros.api import Plan
 from vla_ros.cli import commands
-from vla_ros.core import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

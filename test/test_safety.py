@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vla_ros.core.faults import RULES, Action
+from vla_ros.safety.fault_rules import RULES, Action
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "SAFETY.md").read_text(encoding="utf-8")

@@ -1,8 +1,9 @@
 """The bench of the GPU says what it has, and that all ways to run a network say the same."""
 
-import gpu
 import pytest
 import torch
+
+from bench import gpu
 
 
 def test_it_runs_where_there_is_no_gpu_and_says_so(

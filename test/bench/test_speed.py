@@ -1,9 +1,10 @@
 """What `bench/speed.py` counts, not what it times: passes of the transformer for one chunk of tokens."""
 
 import torch
-from _speed_parts import Autoregressive
 from policy.small import model, seen
-from speed import passes
+
+from bench.common.speed_parts import Autoregressive
+from bench.speed import passes
 
 
 def test_tokens_are_said_in_one_pass_and_one_by_one_in_as_many_as_there_are() -> None:

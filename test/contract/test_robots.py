@@ -7,16 +7,16 @@ import pytest
 from contract.robots import ROBOTS
 from core.draw import T0, assert_inside, instants, wild_chunk
 
-from vla_ros.core.certify import QUANTITIES, certify
-from vla_ros.core.gate import Command, may_be_sent, proved
-from vla_ros.core.judge import judge
-from vla_ros.core.modes import Mode
-from vla_ros.core.plan import Plan, State
-from vla_ros.core.planner import Planner, PlannerConfig
+from vla_ros.core.limit_monitor import judge
 from vla_ros.core.records import NS, Chunk, JointState
 from vla_ros.core.robot import Limits
-from vla_ros.core.stop import Brake, brake, emergency, path_stop
-from vla_ros.core.supervisor import Supervisor
+from vla_ros.core.trajectory import Plan, State
+from vla_ros.planning.planner import Planner, PlannerConfig
+from vla_ros.safety.gate import Command, may_be_sent, proved
+from vla_ros.safety.limit_certificate import QUANTITIES, certify
+from vla_ros.safety.state_machine import Mode
+from vla_ros.safety.stopping import Brake, brake, emergency, path_stop
+from vla_ros.safety.supervisor import Supervisor
 
 MS = NS // 1000
 PLANS, CHUNKS = 4, 60

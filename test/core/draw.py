@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from vla_ros.core.plan import Plan
-from vla_ros.core.planner import Planner, PlannerConfig
 from vla_ros.core.records import NS, Chunk
 from vla_ros.core.robot import Limits
+from vla_ros.core.trajectory import Plan
+from vla_ros.planning.planner import Planner, PlannerConfig
 
 SEED = st.integers(0, 2**31)
 T0 = 1_700_000_000 * NS

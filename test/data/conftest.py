@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vla_ros.data.record import Job, run
-from vla_ros.data.rollout import RolloutConfig
+from vla_ros.evaluation.rollout import RolloutConfig
+from vla_ros.evaluation.workers import Job, run
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,12 @@ from data.test_source import NO_AV
 
 from vla_ros.cli import main
 from vla_ros.config import load_robot
-from vla_ros.data.demos import DemoDataset, DemoInfo, DemoWriter, read_episode
-from vla_ros.data.lerobot_demos import load_demos
-from vla_ros.data.lerobot_read import read_dataset
-from vla_ros.data.source import DataConfig, load_lerobot
-from vla_ros.policy.checkpoint import load_checkpoint
-from vla_ros.policy.spline import SplineConfig
+from vla_ros.data.episodes import DemoDataset, DemoInfo, DemoWriter, read_episode
+from vla_ros.data.lerobot.episodes import load_demos
+from vla_ros.data.lerobot.reader import read_dataset
+from vla_ros.data.lerobot.training_data import DataConfig, load_lerobot
+from vla_ros.policy.action_spline import SplineConfig
+from vla_ros.policy.network.checkpoint import load_checkpoint
 from vla_ros.train import __main__ as training
 
 SPLINE = SplineConfig(control_points=10, degree=4, waypoints=32, dt_s=0.05)

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.data import lerobot
-from vla_ros.data.demos import DemoDataset, DemoInfo, Episode
-from vla_ros.data.lerobot import Frames, Head, write_dataset
-from vla_ros.data.lerobot_demos import load_demos, save_demos
-from vla_ros.data.lerobot_read import read_dataset, read_head
-from vla_ros.data.lerobot_stats import Tally
+from vla_ros.data.episodes import DemoDataset, DemoInfo, Episode
+from vla_ros.data.lerobot import writer as lerobot
+from vla_ros.data.lerobot.episodes import load_demos, save_demos
+from vla_ros.data.lerobot.reader import read_dataset, read_head
+from vla_ros.data.lerobot.statistics import Tally
+from vla_ros.data.lerobot.writer import Frames, Head, write_dataset
 
 JOINTS = ("shoulder", "elbow", "gripper")
 INFO = DemoInfo("pick_place", "so101", JOINTS, ("front", "wrist"), ("cube_x", "held"), 16, 0.05, 8)

@@ -19,10 +19,10 @@ from data.test_lerobot import EPISODES, INFO
 from data.test_source import NO_AV, film
 
 from vla_ros.cli import main
-from vla_ros.data.demos import DemoDataset
-from vla_ros.data.lerobot import write_dataset
-from vla_ros.data.lerobot_demos import save_demos
-from vla_ros.data.lerobot_read import read_dataset, read_head
+from vla_ros.data.episodes import DemoDataset
+from vla_ros.data.lerobot.episodes import save_demos
+from vla_ros.data.lerobot.reader import read_dataset, read_head
+from vla_ros.data.lerobot.writer import write_dataset
 
 PYTHON = os.environ.get("VLA_LEROBOT_PYTHON") or (sys.executable if importlib.util.find_spec("lerobot") else "")
 pytestmark = pytest.mark.skipif(

@@ -13,12 +13,12 @@ import pytest
 
 from vla_ros.config import load_robot
 from vla_ros.core.errors import ConfigError, UnknownName
-from vla_ros.data.demos import DemoInfo, Episode
-from vla_ros.data.lerobot import Frames, Head, write_dataset
-from vla_ros.data.lerobot_demos import load_demos, save_demos
-from vla_ros.data.lerobot_read import read_dataset
-from vla_ros.data.source import DataConfig, chunk_labels, load_lerobot
-from vla_ros.policy.spline import SplineConfig
+from vla_ros.data.episodes import DemoInfo, Episode
+from vla_ros.data.lerobot.episodes import load_demos, save_demos
+from vla_ros.data.lerobot.reader import read_dataset
+from vla_ros.data.lerobot.training_data import DataConfig, chunk_labels, load_lerobot
+from vla_ros.data.lerobot.writer import Frames, Head, write_dataset
+from vla_ros.policy.action_spline import SplineConfig
 
 JOINTS = load_robot("so101").joints
 SPLINE = SplineConfig(control_points=5, degree=3, waypoints=8, dt_s=0.05)

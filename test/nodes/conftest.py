@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from vla_ros.config import config_dir
-from vla_ros.nodes import topics
-from vla_ros.nodes.witness import Listener
-from vla_ros.processes import Processes
+from vla_ros.nodes.common import topics
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import Listener
 
 PARAMS = ("--ros-args", "--params-file", str(config_dir() / "vla.yaml"))
 PATIENT = (*PARAMS, "-p", "joint_state_age_s:=1.0")

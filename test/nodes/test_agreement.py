@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vla_ros.nodes.agreement import UNDER_WAY, Agreement
+from vla_ros.nodes.common.stream_comparison import UNDER_WAY, Agreement
 
 COPIES = np.cumsum(np.random.default_rng(1).normal(size=(400, 3)), axis=0)
 COPIES[:50] = COPIES[50]

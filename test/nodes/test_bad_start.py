@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import save_file
 
-from vla_ros.nodes import topics
-from vla_ros.nodes.witness import Listener
-from vla_ros.processes import Processes
+from vla_ros.nodes.common import topics
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import Listener
 
 pytestmark = pytest.mark.graph
 

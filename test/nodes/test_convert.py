@@ -8,8 +8,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from vla_ros.core import Chunk, Plan, RecordError
-from vla_ros.nodes import convert
+from vla_ros.api import Chunk, Plan, RecordError
+from vla_ros.nodes.common import conversions as convert
 
 
 def over_the_wire(message):

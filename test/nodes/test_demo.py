@@ -14,9 +14,9 @@ import pytest
 
 from vla_ros.cli import demo
 from vla_ros.config import config_dir
-from vla_ros.graph import Run
-from vla_ros.nodes import topics
-from vla_ros.nodes.witness import Listener
+from vla_ros.nodes.common import topics
+from vla_ros.system.graph import Run
+from vla_ros.testing.graph_client import Listener
 
 pytestmark = pytest.mark.graph
 LEARNED = config_dir() / "checkpoints" / "so101_pick_place_beast_moh.safetensors"

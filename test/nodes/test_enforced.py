@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from vla_ros.config import config_dir
-from vla_ros.keystore import make_keystore
-from vla_ros.permissions import COMMAND_TOPIC, read_policy
+from vla_ros.security.keystore import make_keystore
+from vla_ros.security.permissions import COMMAND_TOPIC, read_policy
 
 SOURCE = Path(__file__).with_name("peer.cpp")
 LIBRARIES = ("-lfastrtps", "-lfastcdr", "-lpthread")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from nodes.test_supervised import assert_at_rest
 
-from vla_ros.nodes.witness import JOINTS, Listener
-from vla_ros.processes import Processes
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import JOINTS, Listener
 
 pytestmark = pytest.mark.graph
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,11 +13,11 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Int64, String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from vla_ros.nodes import topics
-from vla_ros.nodes.witness import JOINTS, Listener
-from vla_ros.policy.checkpoint import CheckpointInfo, save_checkpoint
-from vla_ros.policy.model import ModelConfig, VlaModel
-from vla_ros.processes import Processes
+from vla_ros.nodes.common import topics
+from vla_ros.policy.network.checkpoint import CheckpointInfo, save_checkpoint
+from vla_ros.policy.network.config import ModelConfig, VlaModel
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import JOINTS, Listener
 
 pytestmark = pytest.mark.graph
 NAN, INF = float("nan"), float("inf")
@@ -176,7 +176,7 @@ def test_no_message_ends_a_node(stack: Listener, processes: Processes, tmp_path:
 
 
 FAULTY = """
-from vla_ros.nodes.run import main
+from vla_ros.nodes.common.node_loop import main
 from vla_ros.nodes.supervisor_node import SupervisorNode
 class Faulty(SupervisorNode):
     def _take_plan(self, message):

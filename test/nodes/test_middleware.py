@@ -11,10 +11,10 @@ import rclpy
 from nodes.conftest import PARAMS
 from sensor_msgs.msg import JointState
 
-from vla_ros.nodes import topics
-from vla_ros.nodes.middleware import CHOSEN, PEERS, PROFILES, RANGE, without_shared_memory
-from vla_ros.nodes.witness import Listener
-from vla_ros.processes import Processes
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.middleware import CHOSEN, PEERS, PROFILES, RANGE, without_shared_memory
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import Listener
 
 
 def test_on_this_machine_only_a_profile_replaces_what_rmw_would_add():

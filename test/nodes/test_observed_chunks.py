@@ -7,9 +7,9 @@ import pytest
 
 from vla_ros.config import load_robot
 from vla_ros.core.records import Array, Chunk
-from vla_ros.nodes.convert import chunk_to_message
-from vla_ros.nodes.witness import JOINTS, Listener
-from vla_ros.processes import Processes
+from vla_ros.nodes.common.conversions import chunk_to_message
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import JOINTS, Listener
 
 pytestmark = pytest.mark.graph
 YEARS_S = 2.0**31 - 1.0

@@ -5,8 +5,8 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue, SetPara
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
 from std_msgs.msg import Float64
 
-from vla_ros.nodes import topics
-from vla_ros.nodes.witness import Listener
+from vla_ros.nodes.common import topics
+from vla_ros.testing.graph_client import Listener
 
 pytestmark = pytest.mark.graph
 DOUBLE, INTEGER, STRING = (

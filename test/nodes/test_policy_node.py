@@ -10,14 +10,14 @@ from std_msgs.msg import Float64, String
 from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot
-from vla_ros.core.plan import Plan
 from vla_ros.core.records import Chunk, Observation
-from vla_ros.nodes import topics
-from vla_ros.nodes.convert import chunk_to_message, joint_state_to_message, plan_to_message
+from vla_ros.core.trajectory import Plan
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.conversions import chunk_to_message, joint_state_to_message, plan_to_message
+from vla_ros.nodes.common.node_loop import newest
 from vla_ros.nodes.policy_node import PolicyNode
-from vla_ros.nodes.run import newest
-from vla_ros.policy.committed import Committed
-from vla_ros.policy.policy import policy
+from vla_ros.policy.base import policy
+from vla_ros.policy.real_time_chunking import Committed
 
 ROBOT = load_robot("so101")
 

@@ -6,9 +6,9 @@ import pytest
 from nodes.conftest import PARAMS, PATIENT
 from nodes.test_supervised import assert_within_limits, moving, swing
 
-from vla_ros.nodes import topics
-from vla_ros.nodes.witness import Listener
-from vla_ros.processes import Processes
+from vla_ros.nodes.common import topics
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import Listener
 
 pytestmark = pytest.mark.graph
 

@@ -8,10 +8,10 @@ import pytest
 from nodes.conftest import PARAMS, PATIENT
 
 from vla_ros.config import config_dir
-from vla_ros.keystore import make_keystore
-from vla_ros.nodes.witness import Listener
-from vla_ros.permissions import read_policy
-from vla_ros.processes import Processes
+from vla_ros.security.keystore import make_keystore
+from vla_ros.security.permissions import read_policy
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import Listener
 
 pytestmark = pytest.mark.graph
 POLICY = (config_dir() / "security" / "policy.xml").read_text(encoding="utf-8")

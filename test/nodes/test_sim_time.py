@@ -10,12 +10,12 @@ from nodes.conftest import PARAMS
 from rosgraph_msgs.msg import Clock
 
 from vla_ros.config import load_robot
-from vla_ros.core.judge import judge
+from vla_ros.core.limit_monitor import judge
 from vla_ros.core.records import NS, Array, Chunk
-from vla_ros.nodes import topics
-from vla_ros.nodes.convert import chunk_to_message, to_time
-from vla_ros.nodes.witness import JOINTS, Listener
-from vla_ros.processes import Processes
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.conversions import chunk_to_message, to_time
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import JOINTS, Listener
 
 pytestmark = pytest.mark.graph
 SIMULATED = (*PARAMS, "-p", "use_sim_time:=true")

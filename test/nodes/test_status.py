@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from vla_ros.cli.status import SUPERVISOR, Heard, render
-from vla_ros.nodes.witness import Listener
+from vla_ros.testing.graph_client import Listener
 
 
 def vla_status(*args: str) -> "subprocess.CompletedProcess[str]":

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from vla_ros.api import Chunk, Plan
 from vla_ros.config import load_robot
-from vla_ros.core import Chunk, Plan
-from vla_ros.core.judge import judge
+from vla_ros.core.limit_monitor import judge
 from vla_ros.core.records import NS
-from vla_ros.nodes import convert, topics
-from vla_ros.nodes.witness import JOINTS, Listener
-from vla_ros.processes import Processes
+from vla_ros.nodes.common import conversions as convert
+from vla_ros.nodes.common import topics
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import JOINTS, Listener
 
 pytestmark = pytest.mark.graph
 LIMITS = load_robot("so101").limits

@@ -6,10 +6,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Bool
 
 from vla_ros.config import config_dir
-from vla_ros.nodes import topics
-from vla_ros.nodes.convert import image_to_message
-from vla_ros.nodes.witness import Listener
-from vla_ros.processes import Processes
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.conversions import image_to_message
+from vla_ros.system.processes import Processes
+from vla_ros.testing.graph_client import Listener
 
 pytestmark = pytest.mark.graph
 PARAMS = ["--ros-args", "--params-file", str(config_dir() / "vla.yaml")]

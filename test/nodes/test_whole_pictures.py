@@ -6,8 +6,8 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
 from vla_ros.core.errors import RecordError
-from vla_ros.nodes.cameras_node import check_whole, stamp_of
-from vla_ros.nodes.convert import image_to_message, to_ns
+from vla_ros.nodes.camera_monitor_node import check_whole, stamp_of
+from vla_ros.nodes.common.conversions import image_to_message, to_ns
 
 
 def picture(frame: str = "wrist", encoding: str = "rgb8") -> Image:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vla_ros import lateness
+from vla_ros.system import wake_latency as lateness
 
 
 def test_the_newest_are_kept_in_order(monkeypatch: pytest.MonkeyPatch):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.processes import Processes, keep_to, own_domain
+from vla_ros.system.processes import Processes, keep_to, own_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_STUBBORN = """
@@ -50,7 +50,7 @@ def test_a_domain_is_given_to_one_test_at_a_time() -> None:
         assert 1 <= first <= 101
         assert 1 <= second <= 101
         assert first != second
-        code = "from vla_ros.processes import own_domain\nwith own_domain() as d: print(d)"
+        code = "from vla_ros.system.processes import own_domain\nwith own_domain() as d: print(d)"
         other = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT / "test", capture_output=True, text=True, check=True
         )
@@ -58,7 +58,7 @@ def test_a_domain_is_given_to_one_test_at_a_time() -> None:
 
 
 def test_a_domain_comes_back_from_a_killed_process() -> None:
-    code = "import time\nfrom vla_ros.processes import own_domain\n"
+    code = "import time\nfrom vla_ros.system.processes import own_domain\n"
     code += "with own_domain() as d: print(d, flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "test", stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None

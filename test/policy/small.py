@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from vla_ros.policy.actor import ActorModel
-from vla_ros.policy.build import Model
-from vla_ros.policy.engine import Engine
-from vla_ros.policy.model import Answer, ModelConfig, VlaModel
-from vla_ros.policy.spline import SplineConfig
+from vla_ros.policy.action_spline import SplineConfig
+from vla_ros.policy.inference.engine import Engine
+from vla_ros.policy.network.build import Model
+from vla_ros.policy.network.config import Answer, ModelConfig, VlaModel
+from vla_ros.policy.network.model import ActorModel
 
 JOINTS = ("a", "gripper", "b")
 STEPS = {"regression": 12, "flow": 12, "bins": 12, "beast": 6, "beast_flow": 6, "beast_tokens": 6}

@@ -6,15 +6,15 @@ import torch
 from policy.small import JOINTS, MIXED, STEPS, config, data, model, seen
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
-from vla_ros.policy.action_code import LEAST_STD_RAD, ActionCode
-from vla_ros.policy.action_head import action_heads, find_action_head
-from vla_ros.policy.action_heads import euler
-from vla_ros.policy.actor import ActorModel
-from vla_ros.policy.actor_config import ActorConfig
-from vla_ros.policy.build import make_model
-from vla_ros.policy.mixture import balance_loss
-from vla_ros.policy.model import Answer, ModelConfig, VlaModel
-from vla_ros.policy.spline import SplineConfig
+from vla_ros.policy.action_spline import SplineConfig
+from vla_ros.policy.heads.action_encoding import LEAST_STD_RAD, ActionCode
+from vla_ros.policy.heads.action_heads import euler
+from vla_ros.policy.heads.base import action_heads, find_action_head
+from vla_ros.policy.network.build import make_model
+from vla_ros.policy.network.config import Answer, ModelConfig, VlaModel
+from vla_ros.policy.network.mixture_of_horizons import balance_loss
+from vla_ros.policy.network.model import ActorModel
+from vla_ros.policy.network.transformer_config import ActorConfig
 
 HEADS = tuple(STEPS)
 BOTH = pytest.mark.parametrize("mixed", [False, True], ids=["single", "mixed"])

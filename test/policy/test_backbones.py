@@ -10,13 +10,13 @@ import torch
 from policy.small import JOINTS, config, data, traced
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.backbone_config import BackboneConfig
-from vla_ros.policy.build import make_model
-from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from vla_ros.policy.encoders import find_encoder
-from vla_ros.policy.engine import Engine
-from vla_ros.policy.instruction import Sentences
-from vla_ros.policy.model import ModelConfig
+from vla_ros.policy.encoders.backbone_config import BackboneConfig
+from vla_ros.policy.encoders.keypoint import find_encoder
+from vla_ros.policy.inference.engine import Engine
+from vla_ros.policy.network.build import make_model
+from vla_ros.policy.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.policy.network.config import ModelConfig
+from vla_ros.policy.text.encoders import Sentences
 
 pytest.importorskip("transformers", reason='backbones: pip install "vla_ros[backbones]"')
 

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.checkpoint import KEY, CheckpointInfo, load_checkpoint, save_checkpoint, write_whole
-from vla_ros.policy.model import ModelConfig, VlaModel
+from vla_ros.policy.network.checkpoint import KEY, CheckpointInfo, load_checkpoint, save_checkpoint, write_whole
+from vla_ros.policy.network.config import ModelConfig, VlaModel
 
 JOINTS = ("a", "b", "c")
 

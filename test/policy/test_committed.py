@@ -10,14 +10,14 @@ from policy.test_run_time import LIMITS, START, see
 
 from vla_ros.beast.basis import sample_basis
 from vla_ros.core.errors import ConfigError
-from vla_ros.core.plan import Plan
-from vla_ros.core.planner import Planner
 from vla_ros.core.records import NS, Chunk
-from vla_ros.policy.action_heads import guided
-from vla_ros.policy.checkpoint import CheckpointInfo
-from vla_ros.policy.committed import PIN_CAP_RAD, Committed, pin
-from vla_ros.policy.learned import LearnedPolicy, find_device
-from vla_ros.policy.spline import SplineConfig
+from vla_ros.core.trajectory import Plan
+from vla_ros.planning.planner import Planner
+from vla_ros.policy.action_spline import SplineConfig
+from vla_ros.policy.checkpoint_policy import LearnedPolicy, find_device
+from vla_ros.policy.heads.action_heads import guided
+from vla_ros.policy.network.checkpoint import CheckpointInfo
+from vla_ros.policy.real_time_chunking import PIN_CAP_RAD, Committed, pin
 
 SPLINE = SplineConfig(10, 4, 32, 0.05)
 FREE = np.zeros(2, dtype=bool)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vla_ros.core.errors import ConfigError, RecordError
-from vla_ros.policy.consensus import ConsensusConfig, agreed, disagreement
+from vla_ros.policy.network.horizon_consensus import ConsensusConfig, agreed, disagreement
 
 HORIZONS = np.arange(3, 31, 3)
 VOTERS = (np.arange(30)[None] < HORIZONS[:, None]).sum(axis=0)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vla_ros.beast.basis import sample_basis
-from vla_ros.policy.curve import curve_chunk, is_curve
-from vla_ros.policy.spline import ChunkSpline, SplineConfig
+from vla_ros.policy.action_spline import ChunkSpline, SplineConfig
+from vla_ros.policy.curve_chunk import curve_chunk, is_curve
 
 NAMES = ("a", "b")
 

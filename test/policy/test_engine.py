@@ -10,17 +10,17 @@ from policy.small import JOINTS, STEPS, model, seen, trunk
 from torch import Tensor
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
-from vla_ros.core.plan import Plan
 from vla_ros.core.records import NS, Observation
-from vla_ros.policy.actor import ActorModel
-from vla_ros.policy.build import Model
-from vla_ros.policy.checkpoint import CheckpointInfo
-from vla_ros.policy.committed import Committed
-from vla_ros.policy.device_images import DeviceImages, image_input
-from vla_ros.policy.engine import ENGINES, Engine, Static, find_engine
-from vla_ros.policy.images import shrink
-from vla_ros.policy.learned import LearnedPolicy
-from vla_ros.policy.model import Act, to_input
+from vla_ros.core.trajectory import Plan
+from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.policy.inference.device_images import DeviceImages, image_input
+from vla_ros.policy.inference.engine import ENGINES, Engine, Static, find_engine
+from vla_ros.policy.inference.images import shrink
+from vla_ros.policy.network.build import Model
+from vla_ros.policy.network.checkpoint import CheckpointInfo
+from vla_ros.policy.network.config import Act, to_input
+from vla_ros.policy.network.model import ActorModel
+from vla_ros.policy.real_time_chunking import Committed
 
 CPU = torch.device("cpu")
 NO_GPU = not torch.cuda.is_available()

@@ -10,11 +10,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from vla_ros.policy.encoders import find_encoder
-from vla_ros.policy.hear import Hear
-from vla_ros.policy.instruction import embed
-from vla_ros.policy.model import ModelConfig
+from vla_ros.policy.encoders.keypoint import find_encoder
+from vla_ros.policy.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.policy.network.config import ModelConfig
+from vla_ros.policy.text.encoders import embed
+from vla_ros.policy.text.normaliser import Hear
 
 CONFIG = ModelConfig(("a", "gripper"), ("front",), image_size=32, channels=8, keypoints=16, trunk=16)
 WORDS = np.stack([embed(f"put the {c} cube in the bowl", CONFIG.words) for c in ("red", "blue")])

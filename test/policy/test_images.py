@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from vla_ros.policy.device_images import DeviceImages, area_weights
-from vla_ros.policy.images import shrink
-from vla_ros.policy.model import to_input
+from vla_ros.policy.inference.device_images import DeviceImages, area_weights
+from vla_ros.policy.inference.images import shrink
+from vla_ros.policy.network.config import to_input
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
 

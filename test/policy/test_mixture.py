@@ -5,8 +5,8 @@ import torch
 from policy.small import model, seen
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.action_heads import FlowAction
-from vla_ros.policy.mixture import Mixture, activity, balance_loss, choose, horizon_loss, mix
+from vla_ros.policy.heads.action_heads import FlowAction
+from vla_ros.policy.network.mixture_of_horizons import Mixture, activity, balance_loss, choose, horizon_loss, mix
 
 TEN = tuple(range(3, 31, 3))
 HEADS = ("regression", "flow", "bins", "beast", "beast_flow", "beast_tokens")

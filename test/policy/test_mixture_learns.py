@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from policy.small import config
 
-from vla_ros.policy.actor import ActorModel
+from vla_ros.policy.network.model import ActorModel
 
 STEPS, EARLY = 80, 4
 

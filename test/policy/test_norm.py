@@ -10,10 +10,10 @@ from policy.small import config, traced
 from policy.small import seen as small_seen
 
 from vla_ros.core.errors import UnknownName
-from vla_ros.policy.build import make_model
-from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from vla_ros.policy.encoders import NORMS, find_encoder
-from vla_ros.policy.model import ModelConfig
+from vla_ros.policy.encoders.keypoint import NORMS, find_encoder
+from vla_ros.policy.network.build import make_model
+from vla_ros.policy.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.policy.network.config import ModelConfig
 from vla_ros.train.config import NetworkConfig
 
 CONFIG = ModelConfig(("a", "gripper"), ("front",), image_size=32, channels=8, keypoints=16, trunk=16)

@@ -9,13 +9,13 @@ import torch
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import Observation
-from vla_ros.policy.checkpoint import CheckpointInfo, save_checkpoint
-from vla_ros.policy.encoders import find_encoder
-from vla_ros.policy.heads import make_head
-from vla_ros.policy.images import shrink
-from vla_ros.policy.instruction import embed
-from vla_ros.policy.model import ModelConfig, VlaModel
-from vla_ros.policy.policy import check_answer, make_policy
+from vla_ros.policy.base import check_answer, make_policy
+from vla_ros.policy.encoders.keypoint import find_encoder
+from vla_ros.policy.heads.trunk import make_head
+from vla_ros.policy.inference.images import shrink
+from vla_ros.policy.network.checkpoint import CheckpointInfo, save_checkpoint
+from vla_ros.policy.network.config import ModelConfig, VlaModel
+from vla_ros.policy.text.encoders import embed
 
 JOINTS = ("a", "b", "c")
 
@@ -127,7 +127,7 @@ def test_images_of_any_shape_become_squares(size) -> None:
 def test_a_policy_of_ones_own_is_found_by_module_and_name(tmp_path, monkeypatch):
     (tmp_path / "own_policies.py").write_text(
         "from vla_ros.policy.hold import HoldPolicy\n"
-        "from vla_ros.policy.policy import policy\n\n\n"
+        "from vla_ros.policy.base import policy\n\n\n"
         '@policy("still")\n'
         "class Still(HoldPolicy):\n"
         '    """Mine."""\n'

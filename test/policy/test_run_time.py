@@ -8,14 +8,14 @@ import pytest
 import torch
 from policy.small import JOINTS, config, model, seen
 
-from vla_ros.core.certify import certify
-from vla_ros.core.plan import Plan
-from vla_ros.core.planner import Planner
 from vla_ros.core.records import NS, Chunk, Observation, Refusal
 from vla_ros.core.robot import Limits
-from vla_ros.policy.checkpoint import CheckpointInfo, save_checkpoint
-from vla_ros.policy.learned import LearnedPolicy
-from vla_ros.policy.policy import make_policy
+from vla_ros.core.trajectory import Plan
+from vla_ros.planning.planner import Planner
+from vla_ros.policy.base import make_policy
+from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.policy.network.checkpoint import CheckpointInfo, save_checkpoint
+from vla_ros.safety.limit_certificate import certify
 
 LIMITS = Limits(JOINTS, [-3.0] * 3, [3.0] * 3, [2.0] * 3, [10.0] * 3, [150.0] * 3)
 START = np.array([0.1, 0.3, -0.2])

@@ -5,9 +5,9 @@ import pytest
 
 from vla_ros.config import config_dir, load_robot
 from vla_ros.core.records import Observation
-from vla_ros.policy.checkpoint import load_checkpoint
-from vla_ros.policy.policy import make_policy
-from vla_ros.train.evaluate import evaluate
+from vla_ros.evaluation.evaluate import evaluate
+from vla_ros.policy.base import make_policy
+from vla_ros.policy.network.checkpoint import load_checkpoint
 
 FILES = sorted((config_dir() / "checkpoints").glob("*.safetensors"))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.spline import ChunkSpline, SplineConfig
+from vla_ros.policy.action_spline import ChunkSpline, SplineConfig
 
 
 def test_fit_returns_the_control_points_of_a_spline() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from policy.small import STEPS, model, seen, traced, trunk
 
-from vla_ros.policy.actor import ActorModel
+from vla_ros.policy.network.model import ActorModel
 
 
 @pytest.mark.parametrize("mixed", [False, True])

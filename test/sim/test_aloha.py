@@ -1,14 +1,13 @@
 """The task that is not ours, where gym-aloha is installed: the expert does it, and its tries are demonstrations."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from vla_ros.data.demos import DemoDataset
-from vla_ros.data.record import Job
-from vla_ros.data.rollout import RolloutConfig, expert_driver, policy_driver
+from vla_ros.data.episodes import DemoDataset
+from vla_ros.evaluation.rollout import RolloutConfig, expert_driver, policy_driver
+from vla_ros.evaluation.workers import Job
 
 pytest.importorskip("gym_aloha", reason='gym-aloha is not installed; pip install "vla_ros[aloha]" brings it')
 
@@ -16,12 +15,10 @@ pytest.importorskip("gym_aloha", reason='gym-aloha is not installed; pip install
 @pytest.fixture(scope="module")
 def aloha():
     """The modules of bench/ that play it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "bench"))
-        import _aloha
-        import aloha
+    from bench import aloha_expert as aloha
+    from vla_ros.sim.aloha import world
 
-        yield SimpleNamespace(**{**vars(_aloha), **vars(aloha), "Stage": _aloha.AlohaStage})
+    return SimpleNamespace(**{**vars(world), **vars(aloha), "Stage": world.AlohaStage})
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +58,7 @@ def test_fifty_actions_a_second_and_no_success_without_reward(stage):
 
 
 def test_tries_are_demonstrations_of_fourteen_joints(aloha, stage, tmp_path):
-    from vla_ros.data.demos import DemoWriter
+    from vla_ros.data.episodes import DemoWriter
 
     config = RolloutConfig(image_size=32, dt_s=aloha.DT_S, limit_s=0.6)
     job = Job(aloha.TASK, aloha.ROBOT, aloha.CAMERAS, config, stage=aloha.Stage)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.sim import assets
-from vla_ros.sim.assets import light_meshes
-from vla_ros.sim.decimate import decimate, read_stl, write_stl
+from vla_ros.sim.so101 import assets
+from vla_ros.sim.so101.assets import light_meshes
+from vla_ros.sim.so101.mesh_decimation import decimate, read_stl, write_stl
 
 
 def box(subdivisions: int, edge: float = 1.0) -> np.ndarray:
@@ -85,7 +85,7 @@ def test_a_failure_midway_leaves_no_cache_and_no_litter(tmp_path, monkeypatch):
 
 
 def test_processes_that_race_agree_on_one_whole_cache(tmp_path):
-    code = "import sys, pathlib; from vla_ros.sim.assets import light_meshes; light_meshes(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib; from vla_ros.sim.so101.assets import light_meshes; light_meshes(pathlib.Path(sys.argv[1]))"
     racers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(3)]
     for racer in racers:
         _, said = racer.communicate(timeout=60)

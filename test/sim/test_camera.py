@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vla_ros.core.errors import UnknownName
-from vla_ros.sim.camera import Cameras
-from vla_ros.sim.world import World
+from vla_ros.sim.so101.cameras import Cameras
+from vla_ros.sim.so101.world import World
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def test_every_scene_shows_its_cube_and_differs_from_the_others(task):
 
 
 def test_the_wrist_camera_sees_what_lies_between_the_jaws(world, cameras):
-    from vla_ros.sim.expert import Expert
-    from vla_ros.sim.script import Phase
+    from vla_ros.sim.so101.expert import Expert
+    from vla_ros.sim.so101.phase_machine import Phase
 
     world.reset(0)
     expert = Expert()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from vla_ros.sim.env import ENV_ID, PickPlaceEnv
+from vla_ros.sim.so101.environment import ENV_ID, PickPlaceEnv
 
 
 @pytest.mark.parametrize("pictures", [True, False])

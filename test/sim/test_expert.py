@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from vla_ros.config import load_robot
-from vla_ros.sim.env import PickPlaceEnv
-from vla_ros.sim.expert import Expert
-from vla_ros.sim.kinematics import ArmKinematics, Grip
-from vla_ros.sim.profile import segment
-from vla_ros.sim.tasks import get_task
-from vla_ros.sim.trial import main, run, smooth_noise
-from vla_ros.sim.world import World
+from vla_ros.sim.minimum_jerk import segment
+from vla_ros.sim.so101.environment import PickPlaceEnv
+from vla_ros.sim.so101.expert import Expert
+from vla_ros.sim.so101.inverse_kinematics import ArmKinematics, Grip
+from vla_ros.sim.so101.tasks import get_task
+from vla_ros.sim.so101.trial import main, run, smooth_noise
+from vla_ros.sim.so101.world import World
 
 
 @pytest.fixture(scope="module")

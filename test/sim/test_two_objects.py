@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from vla_ros.data.executors import PlannerExecutor
-from vla_ros.data.rollout import RolloutConfig, Stage, expert_driver
-from vla_ros.nodes.truth import truth_from_json, truth_to_json
-from vla_ros.policy.instruction import embed
-from vla_ros.sim.env import PickPlaceEnv
-from vla_ros.sim.scene import BOWL_FLOOR_M
-from vla_ros.sim.tasks import CUBE_HALF_M, CUBES, CUBES_APART_M, get_task, sample_layout
-from vla_ros.sim.world import World
+from vla_ros.evaluation.executors import PlannerExecutor
+from vla_ros.evaluation.rollout import RolloutConfig, Stage, expert_driver
+from vla_ros.nodes.common.ground_truth import truth_from_json, truth_to_json
+from vla_ros.policy.text.encoders import embed
+from vla_ros.sim.so101.environment import PickPlaceEnv
+from vla_ros.sim.so101.scene import BOWL_FLOOR_M
+from vla_ros.sim.so101.tasks import CUBE_HALF_M, CUBES, CUBES_APART_M, get_task, sample_layout
+from vla_ros.sim.so101.world import World
 
 TASK = "two_objects"
 RED, BLUE = get_task(TASK).instructions

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from vla_ros.config import load_robot
-from vla_ros.sim.scene import in_bowl
-from vla_ros.sim.tasks import get_task, task_names
-from vla_ros.sim.world import World
+from vla_ros.sim.so101.scene import in_bowl
+from vla_ros.sim.so101.tasks import get_task, task_names
+from vla_ros.sim.so101.world import World
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,10 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.optim import Optimizer
 
-from vla_ros.data.demos import DemoInfo, DemoWriter, Episode
+from vla_ros.data.episodes import DemoInfo, DemoWriter, Episode
 from vla_ros.train.config import load_config
-from vla_ros.train.machines import ManyMachines, find_machines, whole
-from vla_ros.train.run import Run, Trainer
+from vla_ros.train.distributed import ManyMachines, find_machines, whole
+from vla_ros.train.trainer import Run, Trainer
 
 SETTINGS = (
     "cameras=[front]",

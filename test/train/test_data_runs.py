@@ -11,12 +11,12 @@ import torch
 from data.test_source import JOINTS, write
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.checkpoint import load_checkpoint
-from vla_ros.policy.policy import make_policy
+from vla_ros.evaluation.evaluate import evaluate
+from vla_ros.policy.base import make_policy
+from vla_ros.policy.network.checkpoint import load_checkpoint
 from vla_ros.train import __main__ as command
 from vla_ros.train.config import load_config
-from vla_ros.train.curve import Curve, read_curve
-from vla_ros.train.evaluate import evaluate
+from vla_ros.train.learning_curve import Curve, read_curve
 
 SETTINGS = [
     "cameras=[front]",

@@ -8,11 +8,11 @@ import torch
 
 from vla_ros.config import config_dir, load_robot
 from vla_ros.core.records import Observation
-from vla_ros.data.demos import DemoDataset, DemoInfo, Episode
-from vla_ros.policy.action_head import action_heads
-from vla_ros.policy.actor import ActorModel
-from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from vla_ros.policy.learned import LearnedPolicy
+from vla_ros.data.episodes import DemoDataset, DemoInfo, Episode
+from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.policy.heads.base import action_heads
+from vla_ros.policy.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.policy.network.model import ActorModel
 from vla_ros.train.batches import BatchMaker
 from vla_ros.train.config import TrainConfig, load_config
 from vla_ros.train.learner import Learner

@@ -9,10 +9,10 @@ import torch
 
 from vla_ros.core.errors import UnknownName
 from vla_ros.core.records import Observation
-from vla_ros.data.demos import DemoDataset, DemoInfo, Episode
-from vla_ros.policy.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
-from vla_ros.policy.instruction import KEPT
-from vla_ros.policy.learned import LearnedPolicy
+from vla_ros.data.episodes import DemoDataset, DemoInfo, Episode
+from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.policy.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.policy.text.encoders import KEPT
 from vla_ros.train.batches import BatchMaker
 from vla_ros.train.config import TrainConfig
 from vla_ros.train.learner import Learner

@@ -15,14 +15,14 @@ import pytest
 import torch
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.data.demos import DemoInfo, DemoWriter, Episode
-from vla_ros.train import run as runs
+from vla_ros.data.episodes import DemoInfo, DemoWriter, Episode
+from vla_ros.train import trainer as runs
 from vla_ros.train.batches import BatchMaker
 from vla_ros.train.config import load_config
-from vla_ros.train.curve import read_curve
 from vla_ros.train.learner import Learner
-from vla_ros.train.run import Run, Trainer
-from vla_ros.train.state import read_state, unbroken
+from vla_ros.train.learning_curve import read_curve
+from vla_ros.train.run_state import read_state, unbroken
+from vla_ros.train.trainer import Run, Trainer
 
 SETTINGS = (
     "cameras=[front]",
@@ -256,7 +256,7 @@ def test_a_state_that_is_none_is_refused(tmp_path: Path, monkeypatch, content: b
 
 def test_a_state_of_another_version_is_refused(tmp_path: Path, monkeypatch) -> None:
     out = folder(tmp_path)
-    monkeypatch.setattr("vla_ros.train.state.FORMAT", 2)
+    monkeypatch.setattr("vla_ros.train.run_state.FORMAT", 2)
     assert killed_before_step(out, 1) == -signal.SIGKILL
     monkeypatch.undo()
     with pytest.raises(ConfigError, match="state format 2; this version reads 1"):

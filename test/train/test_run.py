@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.data.demos import DemoInfo, DemoWriter, Episode
-from vla_ros.policy.checkpoint import load_checkpoint
-from vla_ros.sim.scene import JOINTS
+from vla_ros.data.episodes import DemoInfo, DemoWriter, Episode
+from vla_ros.policy.network.checkpoint import load_checkpoint
+from vla_ros.sim.so101.scene import JOINTS
 from vla_ros.train import __main__ as command
 from vla_ros.train.config import load_config
-from vla_ros.train.curve import read_curve
 from vla_ros.train.learner import Learner
-from vla_ros.train.run import Run, Trainer
+from vla_ros.train.learning_curve import read_curve
+from vla_ros.train.trainer import Run, Trainer
 
 SETTINGS = [
     "cameras=[front]",

@@ -8,10 +8,10 @@ import pytest
 
 from vla_ros.config import config_dir
 from vla_ros.core.errors import ConfigError, UnknownName
-from vla_ros.data.rollout import Result
+from vla_ros.evaluation.evaluate import latency_ms, main, make_executor, report, wilson
+from vla_ros.evaluation.rollout import Result
 from vla_ros.train.config import load_config
-from vla_ros.train.evaluate import latency_ms, main, make_executor, report, wilson
-from vla_ros.train.run import Run, Trainer
+from vla_ros.train.trainer import Run, Trainer
 
 
 def test_every_configuration_that_ships_loads() -> None:
@@ -122,7 +122,7 @@ def test_a_run_needs_a_seed() -> None:
 
 
 def test_simulator_and_core_do_not_load_torch() -> None:
-    modules = "vla_ros.core, vla_ros.sim.world, vla_ros.policy.policy, vla_ros.data.rollout"
+    modules = "vla_ros.core, vla_ros.sim.so101.world, vla_ros.policy.base, vla_ros.evaluation.rollout"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

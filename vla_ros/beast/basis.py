@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import Array
-from vla_ros.core.spline import clamped_knots, derivative_matrix, evaluation_matrix
+from vla_ros.core.splines import clamped_knots, derivative_matrix, evaluation_matrix
 
 
 def uniform_knots(count: int, degree: int) -> Array:

@@ -37,7 +37,7 @@ def run(name: str, options: Sequence[str]) -> int:
     """One bench in its own process; its exit status."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     print(f"\n== {name}", flush=True)
-    command = [sys.executable, str(FOLDER / f"{name}.py"), *options]
+    command = [sys.executable, "-m", f"bench.{name}", *options]
     return subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
 
 

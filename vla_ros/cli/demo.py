@@ -15,7 +15,7 @@ from typing import Any
 
 from vla_ros.config import load_robot
 from vla_ros.core.errors import VlaError
-from vla_ros.graph import REALTIME_PRIORITY, Run, check_params, domain, fresh_folder, run_graph
+from vla_ros.system.graph import REALTIME_PRIORITY, Run, check_params, domain, fresh_folder, run_graph
 
 BAR = 0.9
 """Least success rate of a whole run with the learned policy, as the README states it."""

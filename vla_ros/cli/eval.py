@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the evaluation; see `vla_ros.train.evaluate`."""
-    from vla_ros.train.evaluate import main as evaluate
+    """Run the evaluation; see `vla_ros.evaluation.evaluate`."""
+    from vla_ros.evaluation.evaluate import main as evaluate
 
     return evaluate(argv)

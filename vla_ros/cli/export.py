@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.data.demos import DemoInfo, Episode, read_episode
+from vla_ros.data.episodes import DemoInfo, Episode, read_episode
 
 EPILOG = """
 `./vla train --out runs/mine` keeps what it recorded in runs/mine/demos: those tries of the expert, and those in which a
@@ -106,7 +106,7 @@ def read_alike(files: Sequence[Path], fps: int | None) -> Iterator[tuple[DemoInf
 def main(argv: Sequence[str]) -> int:
     """Write the dataset, and say what is in it."""
     options = parser().parse_args(list(argv))
-    from vla_ros.data.lerobot_demos import save_demos  # here: without pyarrow there is help all the same
+    from vla_ros.data.lerobot.episodes import save_demos  # here: without pyarrow there is help all the same
 
     files = find(options.demos)
     info, fps, _ = next(read_alike(files[:1], options.fps))

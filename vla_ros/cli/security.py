@@ -8,8 +8,8 @@ from pathlib import Path
 
 from vla_ros.config import config_dir
 from vla_ros.core.errors import ConfigError
-from vla_ros.keystore import make_keystore
-from vla_ros.permissions import COMMAND_TOPIC, SUPERVISOR, Enclave, read_policy
+from vla_ros.security.keystore import make_keystore
+from vla_ros.security.permissions import COMMAND_TOPIC, SUPERVISOR, Enclave, read_policy
 
 EPILOG = """
 The folder becomes a keystore as ROS 2 reads it: a key, a certificate and signed permissions for each enclave of the

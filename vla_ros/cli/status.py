@@ -104,7 +104,7 @@ def _single_keys() -> Iterator[bool]:
 def main(argv: Sequence[str]) -> int:
     """Show until asked to end; 0 if a supervisor was heard."""
     options = parser().parse_args(list(argv))
-    command = [sys.executable, "-m", "vla_ros.nodes.status_lines"]
+    command = [sys.executable, "-m", "vla_ros.nodes.status_node"]
     ears = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
     assert ears.stdout is not None
     os.set_blocking(ears.stdout.fileno(), False)

@@ -24,13 +24,13 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_ros.config import require
 from vla_ros.core.errors import RecordError, VlaError
 from vla_ros.core.records import NS, Chunk
-from vla_ros.nodes import topics
-from vla_ros.nodes.convert import chunk_to_message, image_from_message
-from vla_ros.nodes.params import check_log_dir, load_params
-from vla_ros.nodes.run import Loop, RosTime, newest
-from vla_ros.nodes.run import main as run
-from vla_ros.nodes.truth import truth_from_json
-from vla_ros.sim.world import Truth
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.conversions import chunk_to_message, image_from_message
+from vla_ros.nodes.common.ground_truth import truth_from_json
+from vla_ros.nodes.common.node_loop import Loop, RosTime, newest
+from vla_ros.nodes.common.node_loop import main as run
+from vla_ros.nodes.common.parameters import check_log_dir, load_params
+from vla_ros.sim.so101.world import Truth
 
 AT_HOME_RAD = 0.06
 HOME_SPEED = 1.0

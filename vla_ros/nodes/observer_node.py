@@ -23,16 +23,16 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot
 from vla_ros.core.errors import RecordError
-from vla_ros.core.judge import QUANTITIES, Judge
-from vla_ros.core.plan import Plan
+from vla_ros.core.limit_monitor import QUANTITIES, Judge
 from vla_ros.core.records import Array
-from vla_ros.data.tally import GRIPPERS, STEP_S, chunk_jerk
-from vla_ros.nodes import topics
-from vla_ros.nodes.agreement import Agreement
-from vla_ros.nodes.convert import MOST_POINTS, capture_of, chunk_from_message, plan_from_message, to_ns
-from vla_ros.nodes.params import check_log_dir, load_params
-from vla_ros.nodes.run import Loop, RosTime, take
-from vla_ros.nodes.run import main as run
+from vla_ros.core.trajectory import Plan
+from vla_ros.evaluation.metrics import GRIPPERS, STEP_S, chunk_jerk
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.conversions import MOST_POINTS, capture_of, chunk_from_message, plan_from_message, to_ns
+from vla_ros.nodes.common.node_loop import Loop, RosTime, take
+from vla_ros.nodes.common.node_loop import main as run
+from vla_ros.nodes.common.parameters import check_log_dir, load_params
+from vla_ros.nodes.common.stream_comparison import Agreement
 
 PART, KEPT = 5_000, 48
 """So many commands are judged at a time (ten seconds at 500 Hz), and so many of these parts are kept."""

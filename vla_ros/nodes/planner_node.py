@@ -14,14 +14,14 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot
 from vla_ros.core.errors import RecordError
-from vla_ros.core.plan import Plan
-from vla_ros.core.planner import Planner, PlannerConfig
 from vla_ros.core.records import NS, Chunk, Refusal
-from vla_ros.nodes import topics
-from vla_ros.nodes.convert import chunk_from_message, plan_from_message, plan_to_message, to_time
-from vla_ros.nodes.params import check_log_dir, load_params
-from vla_ros.nodes.run import Loop, RosTime, newest, take
-from vla_ros.nodes.run import main as run
+from vla_ros.core.trajectory import Plan
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.conversions import chunk_from_message, plan_from_message, plan_to_message, to_time
+from vla_ros.nodes.common.node_loop import Loop, RosTime, newest, take
+from vla_ros.nodes.common.node_loop import main as run
+from vla_ros.nodes.common.parameters import check_log_dir, load_params
+from vla_ros.planning.planner import Planner, PlannerConfig
 
 SILENCE_NS = 2 * NS
 NOT_ARMED, SILENT, HEARING = "no plan is in force", "no chunk comes", "a plan is in force"

@@ -19,19 +19,25 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import config_dir, load_robot, require
 from vla_ros.core.errors import RecordError
-from vla_ros.core.observe import ObserveConfig, Observer
 from vla_ros.core.records import NS, Array, Observation, Refusal
-from vla_ros.nodes import topics
-from vla_ros.nodes.convert import chunk_to_message, image_from_message, joint_state_from_message, to_ns, to_time
-from vla_ros.nodes.in_force import InForce
-from vla_ros.nodes.params import check_log_dir, load_params
-from vla_ros.nodes.run import Loop, RosTime, newest, take
-from vla_ros.nodes.run import main as run
-from vla_ros.policy.policy import Policy, check_answer, check_told, make_policy
-from vla_ros.processes import keep_to
+from vla_ros.core.synchroniser import ObserveConfig, Observer
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.active_plan import InForce
+from vla_ros.nodes.common.conversions import (
+    chunk_to_message,
+    image_from_message,
+    joint_state_from_message,
+    to_ns,
+    to_time,
+)
+from vla_ros.nodes.common.node_loop import Loop, RosTime, newest, take
+from vla_ros.nodes.common.node_loop import main as run
+from vla_ros.nodes.common.parameters import check_log_dir, load_params
+from vla_ros.policy.base import Policy, check_answer, check_told, make_policy
+from vla_ros.system.processes import keep_to
 
 if TYPE_CHECKING:
-    from vla_ros.nodes.truth import TruthObserver
+    from vla_ros.nodes.common.ground_truth import TruthObserver
 
 
 @dataclass(frozen=True)
@@ -130,8 +136,8 @@ class PolicyNode(Loop):
     def _make(self, joints: tuple[str, ...], robot: str) -> tuple[Policy, Observer | TruthObserver]:
         params = self._params
         if params.policy == "expert":
-            from vla_ros.nodes.truth import TruthObserver
-            from vla_ros.sim.expert import Expert
+            from vla_ros.nodes.common.ground_truth import TruthObserver
+            from vla_ros.sim.so101.expert import Expert
 
             expert = Expert()
             told = self._truth = TruthObserver(joints)

@@ -21,16 +21,16 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_ros.config import load_robot, require
 from vla_ros.core.errors import ConfigError, RecordError
 from vla_ros.core.records import NS
-from vla_ros.nodes import topics
-from vla_ros.nodes.convert import image_to_message, joint_state_to_message, plan_from_message
-from vla_ros.nodes.params import check_log_dir, load_params
-from vla_ros.nodes.run import Loop, RosTime, newest, set_realtime
-from vla_ros.nodes.run import main as run
-from vla_ros.nodes.truth import truth_to_json
-from vla_ros.sim.camera import Cameras
-from vla_ros.sim.follower import Follower
-from vla_ros.sim.viewer import open_viewer
-from vla_ros.sim.world import World
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.conversions import image_to_message, joint_state_to_message, plan_from_message
+from vla_ros.nodes.common.ground_truth import truth_to_json
+from vla_ros.nodes.common.node_loop import Loop, RosTime, newest, set_realtime
+from vla_ros.nodes.common.node_loop import main as run
+from vla_ros.nodes.common.parameters import check_log_dir, load_params
+from vla_ros.sim.controller_emulator import Follower
+from vla_ros.sim.so101.cameras import Cameras
+from vla_ros.sim.so101.viewer import open_viewer
+from vla_ros.sim.so101.world import World
 
 LARGEST_CATCH_UP_S = 0.5
 """A longer gap (a suspended machine) is not simulated; the real-time factor shows it."""

@@ -14,14 +14,11 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot, require
 from vla_ros.core.errors import RecordError, UnknownName
-from vla_ros.core.modes import Mode
-from vla_ros.core.plan import Plan
 from vla_ros.core.records import NS
-from vla_ros.core.space import Passage
-from vla_ros.core.speed import LEAST
-from vla_ros.core.supervisor import Supervisor, SupervisorConfig
-from vla_ros.nodes import topics
-from vla_ros.nodes.convert import (
+from vla_ros.core.trajectory import Plan
+from vla_ros.nodes.common import topics
+from vla_ros.nodes.common.command_output import CARRIES_ON, KINDS, NEAR_RAD, POSITIONS, TRAJECTORY, Output
+from vla_ros.nodes.common.conversions import (
     capture_of,
     joint_state_from_message,
     joint_state_to_message,
@@ -29,13 +26,16 @@ from vla_ros.nodes.convert import (
     plan_to_message,
     to_ns,
 )
-from vla_ros.nodes.looking import Looking, space_of
-from vla_ros.nodes.output import CARRIES_ON, KINDS, NEAR_RAD, POSITIONS, TRAJECTORY, Output
-from vla_ros.nodes.panel import Panel
-from vla_ros.nodes.params import check_log_dir, load_params
-from vla_ros.nodes.run import Loop, RosTime, set_realtime, take
-from vla_ros.nodes.run import main as run
-from vla_ros.nodes.telling import Telling
+from vla_ros.nodes.common.incremental_clearance import Looking, space_of
+from vla_ros.nodes.common.node_loop import Loop, RosTime, set_realtime, take
+from vla_ros.nodes.common.node_loop import main as run
+from vla_ros.nodes.common.operator_interface import Panel
+from vla_ros.nodes.common.parameters import check_log_dir, load_params
+from vla_ros.nodes.common.status_publisher import Telling
+from vla_ros.safety.clearance import Passage
+from vla_ros.safety.speed_scaling import LEAST
+from vla_ros.safety.state_machine import Mode
+from vla_ros.safety.supervisor import Supervisor, SupervisorConfig
 
 STILL_S = 0.5
 """Simulated time that does not advance for so long of real time stops the arm [s]."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vla_ros.core.records import Chunk, Observation, reorder
-from vla_ros.policy.policy import policy
+from vla_ros.policy.base import policy
 
 
 @policy("hold")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vla_ros.core.judge import GAP_NS, ULP, divided_differences
+from vla_ros.core.limit_monitor import GAP_NS, ULP, divided_differences
 from vla_ros.core.records import NS
 from vla_ros.report.logs import Logs
 

@@ -12,10 +12,11 @@ from markupsafe import Markup
 
 from vla_ros.config import load_robot
 from vla_ros.core.errors import VlaError
-from vla_ros.core.judge import QUANTITIES
+from vla_ros.core.limit_monitor import QUANTITIES
 from vla_ros.core.records import NS
 from vla_ros.core.robot import Limits
-from vla_ros.report import film, plots, words
+from vla_ros.report import film, plots
+from vla_ros.report import formatting as words
 from vla_ros.report.curves import curves, stretch
 from vla_ros.report.figures import period_errors_us
 from vla_ros.report.logs import BASELINE, LOGS, Logs, read_logs

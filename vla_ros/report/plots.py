@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from vla_ros.core.robot import Limits
 from vla_ros.report.curves import Curves, envelope
+from vla_ros.report.formatting import microseconds, percent
 from vla_ros.report.svg import Drawing, Scale, ticks, trim
-from vla_ros.report.words import microseconds, percent
 
 Floats = npt.NDArray[np.float64]
 UNITS = ("rad", "rad/s", "rad/s²", "rad/s³")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vla_ros.core.judge import QUANTITIES
+from vla_ros.core.limit_monitor import QUANTITIES
 from vla_ros.report.figures import command_rate_hz, percentiles, period_errors_us, plain, wilson
 from vla_ros.report.logs import BASELINE, LOGS, Logs, read_logs
 

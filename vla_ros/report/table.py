@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from vla_ros.report import words
+from vla_ros.report import formatting as words
 
 WIDTH = 88
 _LABEL = 21

@@ -22,12 +22,12 @@ import torch
 
 from vla_ros.config import config_dir, load_robot
 from vla_ros.core.errors import ConfigError, VlaError
-from vla_ros.policy.build import check_model
+from vla_ros.evaluation.evaluate import evaluate, report
+from vla_ros.policy.network.build import check_model
 from vla_ros.train.config import TrainConfig, load_config
-from vla_ros.train.evaluate import evaluate, report
+from vla_ros.train.distributed import find_machines
 from vla_ros.train.learner import shape_of
-from vla_ros.train.machines import find_machines
-from vla_ros.train.run import Run, Trainer
+from vla_ros.train.trainer import Run, Trainer
 
 
 def idle_cores(most: int = 4) -> int:
@@ -41,7 +41,7 @@ def check_robot(config: TrainConfig) -> None:
     Raises:
         ConfigError: A weight of no joint; or another arm or camera, and tries in the simulator are asked for.
     """
-    from vla_ros.sim.scene import CAMERAS, JOINTS
+    from vla_ros.sim.so101.scene import CAMERAS, JOINTS
 
     joints = load_robot(config.robot).joints
     config.weights_of(joints)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.data.augment import Changes, change, draw
-from vla_ros.data.demos import DemoDataset
-from vla_ros.policy.instruction import Sentences
-from vla_ros.policy.model import to_input
+from vla_ros.data.augmentation import Changes, change, draw
+from vla_ros.data.episodes import DemoDataset
+from vla_ros.policy.network.config import to_input
+from vla_ros.policy.text.encoders import Sentences
 from vla_ros.train.config import TrainConfig
 
 

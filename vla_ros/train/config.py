@@ -12,13 +12,13 @@ import yaml
 
 from vla_ros.config import from_mapping, load_yaml, require
 from vla_ros.core.errors import ConfigError, UnknownName
-from vla_ros.data.augment import AugmentConfig
-from vla_ros.data.source import DataConfig
-from vla_ros.policy.actor_config import ActorConfig
-from vla_ros.policy.backbone_config import BackboneConfig
-from vla_ros.policy.consensus import ConsensusConfig
-from vla_ros.policy.instruction import usual_language
-from vla_ros.policy.spline import SplineConfig
+from vla_ros.data.augmentation import AugmentConfig
+from vla_ros.data.lerobot.training_data import DataConfig
+from vla_ros.policy.action_spline import SplineConfig
+from vla_ros.policy.encoders.backbone_config import BackboneConfig
+from vla_ros.policy.network.horizon_consensus import ConsensusConfig
+from vla_ros.policy.network.transformer_config import ActorConfig
+from vla_ros.policy.text.encoders import usual_language
 
 EVALUATION_SEED = 1_000_000
 """Seeds from here on are never trained on."""

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.build import Model, make_model
-from vla_ros.policy.model import ModelConfig
+from vla_ros.policy.network.build import Model, make_model
+from vla_ros.policy.network.config import ModelConfig
 from vla_ros.train.batches import Batch, BatchMaker
 from vla_ros.train.config import TrainConfig
-from vla_ros.train.machines import Machines, like, whole
+from vla_ros.train.distributed import Machines, like, whole
 
 
 def has_bf16() -> bool:

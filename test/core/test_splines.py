@@ -1,0 +1,90 @@
+"""The spline module against scipy, finite differences and numeric integration."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from core.draw import SEED, rng_of
+from hypothesis import given
+from scipy.interpolate import BSpline
+
+from vla_ros.core.splines import LocalBasis, basis, clamped_knots, derivative_matrix, evaluation_matrix, gram_matrix
+
+EQUAL = np.linspace(0.0, 2.0, 8)
+GRADED = 3.0 * np.linspace(0.0, 1.0, 20) ** 1.5
+GRIDS = [(EQUAL, 1), (EQUAL, 3), (EQUAL, 4), (GRADED, 5), (np.array([0.0, 0.1]), 5)]
+
+
+def points(breaks: np.ndarray) -> np.ndarray:
+    """Points between the breaks, at them, and at both ends."""
+    return np.sort(np.concatenate([np.linspace(breaks[0], breaks[-1], 101), breaks]))
+
+
+@pytest.mark.parametrize(("breaks", "degree"), GRIDS)
+def test_basis_is_a_partition_of_unity_and_not_negative(breaks: np.ndarray, degree: int) -> None:
+    values = basis(clamped_knots(breaks, degree), degree, points(breaks))
+    np.testing.assert_allclose(values.sum(axis=1), 1.0, atol=1e-13)
+    assert (values >= 0.0).all()
+    assert (np.count_nonzero(values, axis=1) <= degree + 1).all()
+    assert values[0, 0] == pytest.approx(1.0)
+    assert values[-1, -1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("breaks", "degree", "order"), [(b, d, k) for b, d in GRIDS for k in range(d + 1)])
+def test_every_derivative_agrees_with_scipy(breaks: np.ndarray, degree: int, order: int) -> None:
+    knots = clamped_knots(breaks, degree)
+    control = rng_of(order).normal(size=(len(breaks) - 1 + degree, 3))
+    x = points(breaks)
+    theirs = BSpline(knots, control, degree).derivative(order)(x) if order else BSpline(knots, control, degree)(x)
+    ours = evaluation_matrix(knots, degree, order, x) @ control
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
+
+
+@given(seed=SEED)
+def test_derivative_control_points_agree_with_finite_differences(seed: int) -> None:
+    rng = rng_of(seed)
+    breaks, degree, h = np.cumsum(rng.uniform(0.05, 1.0, rng.integers(2, 15))), 5, 1e-6
+    knots = clamped_knots(breaks, degree)
+    control = rng.normal(size=len(breaks) - 1 + degree)
+    x = rng.uniform(breaks[0] + h, breaks[-1] - h, 20)
+    for order in range(3):
+        before, after = (evaluation_matrix(knots, degree, order, x + step) @ control for step in (-h, h))
+        exact = basis(knots[order + 1 : -order - 1], degree - order - 1, x) @ (
+            derivative_matrix(knots, degree, order + 1) @ control
+        )
+        np.testing.assert_allclose((after - before) / (2 * h), exact, atol=1e-4 * max(1.0, np.abs(exact).max()))
+
+
+@given(seed=SEED)
+def test_derivatives_lie_in_the_hull_of_their_control_points(seed: int) -> None:
+    rng = rng_of(seed)
+    breaks, degree = np.cumsum(rng.uniform(0.01, 1.0, rng.integers(2, 15))), int(rng.integers(3, 6))
+    knots = clamped_knots(breaks, degree)
+    control = rng.normal(size=len(breaks) - 1 + degree)
+    for order in range(4):
+        hull = derivative_matrix(knots, degree, order) @ control
+        values = evaluation_matrix(knots, degree, order, points(breaks)) @ control
+        slack = 1e-12 * np.abs(hull).max()
+        assert hull.min() - slack <= values.min()
+        assert values.max() <= hull.max() + slack
+
+
+@pytest.mark.parametrize(("breaks", "degree"), GRIDS[1:])
+@pytest.mark.parametrize("order", range(4))
+def test_gram_matrix_agrees_with_numeric_integration(breaks: np.ndarray, degree: int, order: int) -> None:
+    knots = clamped_knots(breaks, degree)
+    fine = np.concatenate([np.linspace(a, b, 401)[:-1] + (b - a) / 800 for a, b in pairwise(breaks)])
+    width = np.repeat(np.diff(breaks) / 400, 400)
+    values = evaluation_matrix(knots, degree, order, fine)
+    summed = values.T @ (values * width[:, None])
+    exact = gram_matrix(knots, degree, order)
+    np.testing.assert_allclose(exact, summed, atol=1e-4 * np.abs(exact).max())
+    np.testing.assert_allclose(exact, exact.T, atol=1e-12 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize(("breaks", "degree"), GRIDS)
+def test_local_basis_is_the_same_basis(breaks: np.ndarray, degree: int) -> None:
+    x = points(breaks)
+    np.testing.assert_allclose(
+        LocalBasis(breaks, degree)(x), basis(clamped_knots(breaks, degree), degree, x), atol=1e-10
+    )

@@ -1,0 +1,3 @@
+"""Every test here computes on one thread."""
+
+from one_thread import one_thread as one_thread

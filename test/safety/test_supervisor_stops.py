@@ -1,0 +1,241 @@
+"""Every way to stop: along the path, by braking, after a stall; and that nothing but arming leads on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from core.draw import T0
+from safety.arm import LIMITS, MS, PLANNER, START, armed, measured, moving, reach, run, speed
+
+from vla_ros.core.records import NS, Chunk, JointState
+from vla_ros.safety.state_machine import Mode
+from vla_ros.safety.supervisor import Supervisor
+
+
+def test_a_stop_slows_along_the_path_holds_and_waits_to_be_armed() -> None:
+    supervisor, plan, now = moving()
+    assert supervisor.stop(now, "hand in the way").ok
+    assert supervisor.mode is Mode.STOPPING
+    assert supervisor.reason == "hand in the way"
+    path = plan.at(now + np.arange(3000) * MS).position
+    commands = run(supervisor, now, now + 3 * NS)
+    for command in commands:
+        assert np.abs(path - command.state.position).max(axis=1).min() < 3e-3
+    assert supervisor.mode is Mode.STOPPED
+    assert supervisor.reason == "hand in the way"
+    end = commands[-1].state.position
+    assert np.abs(end - plan.positions[-1]).max() > 0.01
+    assert supervisor.plan(plan, now + 3 * NS).reason == "not_running"
+    supervisor.joint_state(measured(end, now + 3 * NS), now + 3 * NS)
+    assert supervisor.arm(now + 3 * NS).ok
+    np.testing.assert_allclose(supervisor.tick(now + 3 * NS).state.position, end, atol=1e-12)
+
+
+def test_a_stop_forgets_plans_that_have_not_begun() -> None:
+    supervisor, _, now = moving()
+    pending = reach(supervisor, now, target=-1.0)
+    assert supervisor.plan(pending, now) is None
+    supervisor.stop(now)
+    end = run(supervisor, now, now + 3 * NS)[-1]
+    assert supervisor.mode is Mode.STOPPED
+    assert (end.state.position > 0.0).any()
+    assert supervisor.in_force() is None
+
+
+def test_losing_joint_states_stops_along_the_path() -> None:
+    supervisor, _, now = moving()
+    run(supervisor, now, now + 190 * MS, fresh=False)
+    assert supervisor.mode is Mode.RUNNING
+    run(supervisor, now + 190 * MS, now + 3 * NS, fresh=False)
+    assert supervisor.mode is Mode.STOPPED
+    assert "joint state" in supervisor.reason
+    run(supervisor, now + 3 * NS, now + 4 * NS)
+    assert supervisor.mode is Mode.STOPPED
+
+
+def test_an_emergency_stop_latches_brakes_and_falls_silent() -> None:
+    supervisor, plan, now = moving()
+    assert supervisor.estop(now).ok
+    assert supervisor.mode is Mode.ESTOPPED
+    assert not supervisor.reset(now).ok
+    assert not supervisor.arm(now).ok
+    assert speed(supervisor, now) > 0.1
+    assert not supervisor.reset(now).ok
+    commands = run(supervisor, now, now + NS)
+    moving_for = sum(c is not None for c in commands)
+    assert 0 < moving_for < 250
+    assert all(c is None for c in commands[moving_for:])
+    last = commands[moving_for - 1].state
+    assert not last.velocity.any()
+    assert not last.acceleration.any()
+    assert supervisor.mode is Mode.ESTOPPED
+    assert supervisor.plan(plan, now + NS).reason == "not_running"
+    assert not supervisor.arm(now + NS).ok
+    assert supervisor.reset(now + NS).ok
+    assert run(supervisor, now + NS, now + 2 * NS) == [None] * 500
+    assert supervisor.mode is Mode.READY
+
+
+@pytest.mark.parametrize("mode", ["inactive", "ready", "running", "stopping", "stopped", "estopped"])
+def test_an_emergency_stop_is_taken_in_every_state(mode: str) -> None:
+    supervisor, now = Supervisor(LIMITS), T0
+    if mode == "ready":
+        supervisor.joint_state(measured(), T0)
+        supervisor.tick(T0)
+    elif mode != "inactive":
+        supervisor, _, now = moving()
+        if mode in ("stopping", "stopped"):
+            supervisor.stop(now)
+        if mode == "estopped":
+            supervisor.estop(now, "first")
+        if mode == "stopped":
+            run(supervisor, now, now + 3 * NS)
+            now += 3 * NS
+    assert supervisor.mode.value == mode
+    assert supervisor.estop(now, "second").ok
+    assert supervisor.mode is Mode.ESTOPPED
+    assert supervisor.reason == ("first" if mode == "estopped" else "second")
+    run(supervisor, now, now + 3 * NS)
+    assert supervisor.tick(now + 3 * NS) is None
+    assert supervisor.mode is Mode.ESTOPPED
+    assert supervisor.reset(now + 3 * NS).ok
+    assert supervisor.mode in (Mode.READY, Mode.INACTIVE)
+
+
+def test_after_a_stall_of_its_own_loop_it_goes_on_from_the_last_command_and_not_from_the_curve():
+    supervisor, _, now = moving()
+    last = supervisor.tick(now)
+    assert last is not None
+    later = now + 300 * MS
+    supervisor.joint_state(measured(), later)
+    command = supervisor.tick(later)
+    assert command is not None
+    assert np.array_equal(command.state.position, last.state.position)
+    assert not command.state.velocity.any()
+    assert supervisor.mode is Mode.STOPPED
+    assert "stood still for 0.300 s" in supervisor.reason
+
+
+@pytest.mark.parametrize(("share", "mode"), [(0.98, Mode.RUNNING), (1.02, Mode.STOPPED)])
+def test_a_stall_is_one_if_the_curve_has_run_ahead_by_more_than_the_largest_step(share: float, mode: Mode) -> None:
+    supervisor, plan, now = moving()
+    last = supervisor.tick(now)
+    assert last is not None
+    times = now + np.arange(0, 400 * MS, MS // 10)
+    ahead = np.abs(plan.at(times).position - last.state.position).max(axis=1)
+    later = int(times[np.searchsorted(ahead, share * supervisor.config.largest_step)])
+    supervisor.joint_state(measured(supervisor.watch.measured.positions, later), later)
+    supervisor.tick(later)
+    assert supervisor.mode is mode
+    assert supervisor.faulted["loop"] == (mode is Mode.STOPPED)
+
+
+def test_an_emergency_stop_while_stopping_is_quicker_than_the_stop() -> None:
+    ends = []
+    for emergency in (False, True):
+        supervisor, _, now = moving()
+        supervisor.stop(now)
+        run(supervisor, now, now + 20 * MS)
+        if emergency:
+            supervisor.estop(now + 20 * MS)
+        sent = [c for c in run(supervisor, now + 20 * MS, now + 2 * NS) if c is not None]
+        ends.append(max(c.stamp_ns for c in sent if c.state.velocity.any()) - now)
+    assert ends[1] < ends[0] - 20 * MS
+
+
+@pytest.mark.parametrize("way", ["stop", "estop"])
+def test_once_let_go_the_arm_may_move_though_a_stop_was_not_seen_to_rest(way: str) -> None:
+    """The last measurement is from before the end of the stop, and the next one moves: armed anew, or by hand."""
+    supervisor = armed()
+    supervisor.tick(T0)
+    getattr(supervisor, way)(T0)
+    end = T0 + 102 * MS
+    supervisor.joint_state(measured(stamp_ns=T0 + 50 * MS), T0 + 50 * MS)
+    supervisor.tick(end - 40 * MS)
+    supervisor.tick(end)
+    if way == "estop":
+        supervisor.watch.rest(end + 100 * MS)  # as after a longer brake
+        assert supervisor.reset(end).ok
+    else:
+        assert supervisor.mode is Mode.STOPPED
+        supervisor.watch.rest(end + 100 * MS)
+        assert supervisor.arm(end).ok
+    for now in range(end, end + NS, 10 * MS):
+        moved = JointState(now, LIMITS.joints, START, np.ones(3))
+        supervisor.joint_state(moved, now)
+        supervisor.tick(now)
+    assert supervisor.mode is (Mode.READY if way == "estop" else Mode.RUNNING)
+
+
+def test_a_reset_of_nothing_is_refused() -> None:
+    supervisor = armed()
+    assert not supervisor.reset(T0).ok
+    assert supervisor.mode is Mode.RUNNING
+
+
+def test_an_arm_that_races_while_held_is_an_emergency() -> None:
+    supervisor = armed()
+    supervisor.tick(T0)
+    supervisor.stop(T0)
+    run(supervisor, T0, T0 + NS)
+    for now in range(T0 + NS, T0 + NS + 20 * MS, 2 * MS):
+        supervisor.joint_state(JointState(now, LIMITS.joints, START, np.full(3, 9.0)), now)
+        supervisor.tick(now)
+    assert supervisor.mode is Mode.ESTOPPED
+    assert "moves at 9.00" in supervisor.reason
+
+
+def test_a_stall_while_holding_still_is_harmless():
+    supervisor = armed()
+    supervisor.tick(T0)
+    supervisor.joint_state(measured(stamp_ns=T0 + 300 * MS), T0 + 300 * MS)
+    assert supervisor.tick(T0 + 300 * MS) is not None
+    assert supervisor.mode is Mode.RUNNING
+
+
+def slow() -> tuple[Supervisor, int]:
+    """A supervisor in the middle of a motion that is slow enough to be near its last command for a long time."""
+    supervisor = armed(T0)
+    supervisor.tick(T0)
+    in_force = supervisor.in_force()
+    slope = START + 0.05 * np.linspace(0, 1, 60)[:, None]
+    plan = PLANNER.plan(Chunk.from_rate(T0, LIMITS.joints, slope, 1 / 30), in_force, T0)
+    assert supervisor.plan(plan, T0) is None
+    run(supervisor, T0, T0 + 600 * MS)
+    return supervisor, T0 + 600 * MS
+
+
+@pytest.mark.parametrize(("stood_s", "mode"), [(0.299, Mode.RUNNING), (0.3, Mode.RUNNING), (0.301, Mode.STOPPING)])
+def test_a_stall_in_mid_motion_is_a_stop_however_slow_the_motion(stood_s: float, mode: Mode) -> None:
+    supervisor, now = slow()
+    before = supervisor.tick(now)
+    later = now + round(stood_s * NS)
+    supervisor.joint_state(measured(before.state.position, later), later)
+    command = supervisor.tick(later)
+    assert np.abs(command.state.position - before.state.position).max() <= supervisor.config.largest_step
+    assert supervisor.mode is mode
+    assert supervisor.faulted["loop"] == (mode is Mode.STOPPING)
+    assert ("stood still for 0.301 s" in supervisor.reason) == (mode is Mode.STOPPING)
+
+
+def test_a_stall_at_rest_is_none() -> None:
+    supervisor, plan, _ = moving()
+    run(supervisor, plan.start_ns, plan.end_ns + 10 * MS)
+    later = plan.end_ns + NS
+    supervisor.joint_state(measured(plan.at(plan.end_ns).position, later), later)
+    supervisor.tick(later)
+    assert supervisor.mode is Mode.RUNNING
+    assert not supervisor.faulted["loop"]
+
+
+def test_a_lost_input_stops_the_arm_long_before_its_plan_would() -> None:
+    supervisor, plan, now = moving()
+    while supervisor.mode is Mode.RUNNING:
+        now += 2 * MS
+        supervisor.tick(now)
+    assert plan not in supervisor.motions, "the stop begins with the fault, not a period later"
+    commands = run(supervisor, now, plan.end_ns, fresh=False)
+    rested = next(c.stamp_ns for c in commands if c.stamp_ns > now and not c.state.velocity.any())
+    assert supervisor.mode is Mode.STOPPED
+    assert rested < plan.end_ns - NS // 2
+    assert "no joint state" in supervisor.reason

