@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +200,78 @@ def test_a_mapping_becomes_a_dataclass() -> None:
 def test_a_bad_mapping_gets_one_sentence(data: dict, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_mapping(Settings, data, "here")
+    assert words in str(caught.value)
+    assert "here" in str(caught.value)
+    assert str(caught.value).endswith((".", "?"))
+
+
+@dataclass(frozen=True)
+class Inner:
+    width: int = 4
+    sizes: tuple[int, ...] = ()
+    pairs: tuple[tuple[str, float], ...] = ()
+    scale: float | None = None
+
+
+@dataclass(frozen=True)
+class Middle:
+    inner: Inner = field(default_factory=Inner)
+    other: Inner | None = None
+
+
+@dataclass(frozen=True)
+class Outer:
+    middle: Middle
+    box: tuple[float, float] = (0.0, 1.0)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    count: int | tuple[str, ...] = 1
+    derived: int = field(default=0, init=False)
+
+
+def test_nested_mappings_become_nested_dataclasses() -> None:
+    inner = {"width": 8, "sizes": [1, 2], "pairs": [["a", 1.0], ["b", 2]], "scale": 2}
+    built = from_mapping(
+        Outer,
+        {"middle": {"inner": inner, "other": {}}, "box": [1, 2.5], "weights": {"a": 1.0}, "count": ["x", "y"]},
+        "here",
+    )
+    expected = Inner(8, (1, 2), (("a", 1.0), ("b", 2)), 2)
+    assert built == Outer(Middle(expected, Inner()), (1, 2.5), {"a": 1.0}, ("x", "y"))
+    hash(built.middle)
+
+
+def test_nested_dataclasses_are_passed_on_and_null_is_kept() -> None:
+    middle = Middle(Inner(5))
+    assert from_mapping(Outer, {"middle": middle}, "here").middle is middle
+    assert from_mapping(Middle, {"other": None, "inner": {"scale": None}}, "here") == Middle()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"middle": {"inner": {"widht": 1}}}, 'unknown key "widht" in middle.inner of here; did you mean "width"'),
+        ({"middle": {"iner": {}}}, 'unknown key "iner" in middle of here; did you mean "inner"'),
+        ({"middle": {}, "derived": 1}, 'unknown key "derived"'),
+        ({"middle": {"inner": {"width": 1.5}}}, "here: middle.inner.width must be a whole number; got 1.5"),
+        ({"middle": {"inner": {"width": True}}}, "middle.inner.width must be a whole number; got True"),
+        ({"middle": {"inner": {"sizes": [1, True]}}}, "middle.inner.sizes[1] must be a whole number; got True"),
+        ({"middle": {"inner": {"sizes": 3}}}, "middle.inner.sizes must be a list; got 3"),
+        ({"middle": {"inner": {"sizes": "ab"}}}, "middle.inner.sizes must be a list; got 'ab'"),
+        ({"middle": {"inner": {"pairs": [["a"]]}}}, "middle.inner.pairs[0] must be a list of 2; got ['a']"),
+        ({"middle": {"inner": {"pairs": [["a", "b"]]}}}, "middle.inner.pairs[0][1] must be a number"),
+        ({"middle": {"inner": {"scale": "x"}}}, "middle.inner.scale must be a number"),
+        ({"middle": {"inner": 3}}, "middle.inner must be a mapping; got 3"),
+        ({"middle": {"inner": None}}, "middle.inner must be a mapping; got None"),
+        ({"middle": {"inner": Middle()}}, "middle.inner must be a mapping"),
+        ({"middle": {"other": [1]}}, "middle.other must be a mapping or null; got [1]"),
+        ({"middle": {}, "box": [1.0]}, "box must be a list of 2; got [1.0]"),
+        ({"middle": {}, "count": 1.5}, "count must be a whole number or a list; got 1.5"),
+        ({}, "here: middle is missing"),
+    ],
+)
+def test_an_error_in_a_nested_mapping_names_the_path(data: dict, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(Outer, data, "here")
     assert words in str(caught.value)
     assert "here" in str(caught.value)
     assert str(caught.value).endswith((".", "?"))

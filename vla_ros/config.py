@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import yaml
@@ -75,32 +76,86 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-_KINDS: dict[str, Any] = {"float": (int, float), "int": int, "bool": bool}
-_WORDS = {
-    (int, float): "a number (with a point: 1.0e-3, not 1e-3)",
-    int: "a whole number",
-    bool: "true or false",
+_SCALARS: dict[Any, tuple[Any, str]] = {
+    float: ((int, float), "a number (with a point: 1.0e-3, not 1e-3)"),
+    int: (int, "a whole number"),
+    bool: (bool, "true or false"),
+    type(None): (type(None), "null"),
 }
 
 
 def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
-    """Build the frozen dataclass `cls` from `data`; its own checks run in `__post_init__`.
+    """Build the frozen dataclass `cls` from plain data, with the dataclasses inside it; each validates its own fields.
+
+    A mapping given for a field that is a dataclass, or an optional one, is built the same way. A list given for a tuple
+    becomes a tuple. Numbers, booleans, tuples and dataclasses are checked against the type of the field; values of any
+    other type are passed on.
+
+    Args:
+        cls: The dataclass.
+        data: Field names and values, as read from YAML or JSON. Fields that are not given take their default.
+        where: The name of the source, for errors, for example the name of the file.
 
     Raises:
         UnknownName: A key is not a field; the text names the nearest.
-        ConfigError: A field without a default is missing, or a value is of the wrong type.
+        ConfigError: A field without a default is missing, or a value has the wrong type. The text names the field by
+            its path, for example "network.transformer.width".
     """
-    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-    for key in data:
+    return _build(cls, data, where, "")
+
+
+def _build(cls: type[T], data: Mapping[str, Any], where: str, path: str) -> T:
+    known = {f.name: f for f in fields(cls) if f.init}  # type: ignore[arg-type]
+    hints, prefix = get_type_hints(cls), f"{path}." if path else ""
+    values = {}
+    for key, value in data.items():
         if key not in known:
-            raise UnknownName("key", str(key), known, where)
-        kind = _KINDS.get(str(known[key].type))
-        if kind and (isinstance(data[key], bool) is not (kind is bool) or not isinstance(data[key], kind)):
-            raise ConfigError(f"{where}: {key} must be {_WORDS[kind]}; got {data[key]!r}.")
+            raise UnknownName("key", str(key), known, f"{path} of {where}" if path else where)
+        values[key] = _convert(hints[key], value, where, prefix + key)
+    for name, field in known.items():
+        if name not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigError(f"{where}: {prefix}{name} is missing.")
     try:
-        return cls(**data)
+        return cls(**values)
     except TypeError as error:
-        raise ConfigError(f"{where}: {error}.") from None
+        raise ConfigError(f"{where}: {path or cls.__name__}: {error}.") from None
+
+
+def _convert(hint: Any, value: Any, where: str, path: str) -> Any:
+    """The value for a field of type `hint`, checked, with lists as tuples and mappings as dataclasses."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    option = next((o for o in options if _accepts(o, value)), None)
+    if option is None:
+        expected = " or ".join(_expected(o) for o in options)
+        raise ConfigError(f"{where}: {path} must be {expected}; got {value!r}.")
+    if is_dataclass(option) and isinstance(value, Mapping):
+        return _build(option, value, where, path)  # type: ignore[arg-type]
+    if get_origin(option) is tuple:
+        items = get_args(option)
+        items = items[:1] * len(value) if items[-1:] == (...,) else items
+        return tuple(_convert(t, v, where, f"{path}[{i}]") for i, (t, v) in enumerate(zip(items, value, strict=True)))
+    return value
+
+
+def _accepts(option: Any, value: Any) -> bool:
+    """Whether a value has the form of a type; what it holds is checked later."""
+    if is_dataclass(option):
+        return isinstance(value, (Mapping, option))  # type: ignore[arg-type]
+    if get_origin(option) is tuple:
+        items = get_args(option)
+        return isinstance(value, (list, tuple)) and (items[-1:] == (...,) or len(value) == len(items))
+    if option in _SCALARS:
+        return isinstance(value, bool) is (option is bool) and isinstance(value, _SCALARS[option][0])
+    return True
+
+
+def _expected(option: Any) -> str:
+    if is_dataclass(option):
+        return "a mapping"
+    if get_origin(option) is tuple:
+        items = get_args(option)
+        return "a list" if items[-1:] == (...,) else f"a list of {len(items)}"
+    return _SCALARS[option][1]
 
 
 def require(condition: bool, sentence: str) -> None:

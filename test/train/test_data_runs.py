@@ -59,7 +59,7 @@ def test_a_checkpoint_is_made_of_a_dataset(tmp_path: Path, train) -> None:
         ("data=nowhere", "nowhere is not a LeRobot dataset"),
         ("data.units=miles", 'unknown value of data.units "miles"'),
         ("data.folders=x", 'did you mean "folder"'),
-        ("data=3", "data must be a folder, a mapping, or null"),
+        ("data=3", "data must be a mapping or null"),
         ("track.held_out=1", "would leave nothing to learn from"),
         ("track.every=0", "track.every must be at least 1"),
         ("cameras=[side] evaluate=1", 'it cannot drive robot "so101" with side: set evaluate=0'),

@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_refused(override: str, says: str) -> None:
 def test_an_unknown_key_in_a_file_is_refused(tmp_path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("task: pick_place\nspline: {control_point: 8}\n")
-    with pytest.raises(UnknownName, match='"control_point" in spline; did you mean "control_points"'):
+    with pytest.raises(UnknownName, match='"control_point" in spline of mine.yaml; did you mean "control_points"'):
         load_config(file)
 
 

@@ -267,4 +267,6 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainConfig
     data = load_yaml(path) if path else {}
     for text in overrides:
         _override(data, text)
+    if isinstance(data.get("data"), str):
+        data = {**data, "data": {"folder": data["data"]}}
     return from_mapping(TrainConfig, data, path.name if path else "the defaults")
