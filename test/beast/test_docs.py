@@ -1,4 +1,4 @@
-"""The example in docs/policies.md runs, and does what the text beside it says."""
+"""The example in docs/policies/tokenizer.md runs and gives the results that its comments state."""
 
 import re
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-TEXT = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "policies" / "tokenizer.md").read_text(encoding="utf-8")
 
 
 def test_the_example_of_the_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    _, code = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     here: dict = {}
     exec(code, here)
     assert here["tokens"].shape == (500, 30)

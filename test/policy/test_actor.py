@@ -197,7 +197,7 @@ def test_a_waypoint_is_reached_by_the_control_points_it_needs() -> None:
     # Degree 3, 6 points: spans end at 1/3, 2/3 and 1; a span needs four points.
     assert spline.reach.sum(dim=1).tolist() == [0, 0, 0, 4, 8, 12]
     shipped = ActionCode(JOINTS, SplineConfig(10, 4, 32, 0.05), True, ("gripper",), 64)
-    assert shipped.reach.sum(dim=1)[4:].tolist() == [5, 10, 16, 21, 26, 32]  # as docs/policies.md says
+    assert shipped.reach.sum(dim=1)[4:].tolist() == [5, 10, 16, 21, 26, 32]  # as docs/policies/mixture_of_horizons.md says
     bins = ActionCode(JOINTS, SplineConfig(6, 3, 12, 0.05), False, ("gripper",), 64)
     assert bins.reach.sum(dim=1).tolist() == list(range(1, 13))
 

@@ -9,7 +9,7 @@ import torch
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import Observation
-from vla_ros.policy.base import check_answer, make_policy
+from vla_ros.policy.base import Policy, PolicyContext, check_chunk, make_policy, policy, require_committed_prefix
 from vla_ros.policy.encoders.keypoint import find_encoder
 from vla_ros.policy.heads.trunk import make_head
 from vla_ros.policy.inference.images import shrink
@@ -38,7 +38,7 @@ def see(joints=JOINTS, cameras=("front", "wrist"), positions=(0.1, 0.2, 0.3), si
 
 
 def test_learned_answers_with_a_chunk(checkpoint: Path) -> None:
-    policy = make_policy("learned", checkpoint=checkpoint, robot="so101")
+    policy = make_policy("learned", PolicyContext(robot="so101", checkpoint=checkpoint))
     policy.reset()
     chunk = policy.infer(see())
     assert policy.cameras == ("front", "wrist")
@@ -51,14 +51,14 @@ def test_learned_answers_with_a_chunk(checkpoint: Path) -> None:
 
 
 def test_learned_matches_joints_by_name(checkpoint: Path) -> None:
-    policy = make_policy("learned", checkpoint=checkpoint)
+    policy = make_policy("learned", PolicyContext(checkpoint=checkpoint))
     one = policy.infer(see())
     two = policy.infer(see(joints=("c", "b", "a"), positions=(0.3, 0.2, 0.1)))
     np.testing.assert_array_equal(one.positions, two.positions)
 
 
 def test_learned_hears_the_instruction(checkpoint: Path) -> None:
-    policy = make_policy("learned", checkpoint=checkpoint)
+    policy = make_policy("learned", PolicyContext(checkpoint=checkpoint))
     told, silent, other = (policy.infer(see(text=t)).positions for t in ("Put it there!", "", "drop all of it"))
     np.testing.assert_array_equal(told, silent)
     assert np.abs(told - other).max() > 0.0
@@ -75,11 +75,11 @@ def test_learned_hears_the_instruction(checkpoint: Path) -> None:
 )
 def test_learned_refuses_what_it_cannot_use(checkpoint: Path, observation: Observation, says: str) -> None:
     with pytest.raises(RecordError, match=says):
-        make_policy("learned", checkpoint=checkpoint).infer(observation)
+        make_policy("learned", PolicyContext(checkpoint=checkpoint)).infer(observation)
 
 
 def test_hold_holds() -> None:
-    chunk = make_policy("hold", joints=("c", "a", "b")).infer(see(cameras=()))
+    chunk = make_policy("hold", PolicyContext(("c", "a", "b"))).infer(see(cameras=()))
     np.testing.assert_array_equal(chunk.positions, np.tile([0.3, 0.1, 0.2], (8, 1)))
 
 
@@ -98,13 +98,17 @@ def test_expert_asks_for_the_truth_and_aligns_by_time() -> None:
 
 def test_unknown_names_name_the_nearest() -> None:
     with pytest.raises(UnknownName, match='did you mean "learned"'):
-        make_policy("lerned")
+        make_policy("lerned", PolicyContext())
     with pytest.raises(UnknownName, match='did you mean "keypoint"'):
         find_encoder("keypoints")
     with pytest.raises(UnknownName, match='did you mean "regression"'):
         make_head("regresion", 4, 4, 4)
-    with pytest.raises(ConfigError, match='policy "hold" is made with joints, speed: got an unexpected'):
-        make_policy("hold", joints=JOINTS, speed=3)
+    with pytest.raises(ConfigError, match='policy "hold" needs the joints of the robot'):
+        make_policy("hold", PolicyContext())
+    with pytest.raises(ConfigError, match='policy "learned" needs a checkpoint'):
+        make_policy("learned", PolicyContext(JOINTS))
+    with pytest.raises(ConfigError, match='policy "expert" needs the ground truth of the simulator'):
+        make_policy("expert", PolicyContext(JOINTS))
 
 
 def test_sentences_are_told_apart_and_the_same_everywhere() -> None:
@@ -133,26 +137,26 @@ def test_a_policy_of_ones_own_is_found_by_module_and_name(tmp_path, monkeypatch)
         '    """Mine."""\n'
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert make_policy("own_policies:still", joints=("a", "b")).joints == ("a", "b")
+    assert make_policy("own_policies:still", PolicyContext(("a", "b"))).joints == ("a", "b")
     with pytest.raises(ConfigError, match='"no_such_module" cannot be imported'):
-        make_policy("no_such_module:still", joints=("a",))
+        make_policy("no_such_module:still", PolicyContext(("a",)))
     with pytest.raises(UnknownName, match='did you mean "still"'):
-        make_policy("own_policies:stil", joints=("a",))
+        make_policy("own_policies:stil", PolicyContext(("a",)))
 
 
 def test_an_answer_that_is_no_chunk_is_refused_in_one_sentence() -> None:
-    chunk = make_policy("hold", joints=JOINTS).infer(see(cameras=()))
-    assert check_answer("hold", chunk) is chunk
+    chunk = make_policy("hold", PolicyContext(JOINTS)).infer(see(cameras=()))
+    assert check_chunk("hold", chunk) is chunk
     with pytest.raises(ConfigError, match=r'policy "mine" must answer with a Chunk, .* it gave ndarray'):
-        check_answer("mine", np.zeros((8, 3)))
+        check_chunk("mine", np.zeros((8, 3)))
 
 
 def test_the_policy_of_ones_own_in_the_docs_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "policies" / "your_own_policy.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
     (tmp_path / "module_of_the_docs.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    mine = make_policy("module_of_the_docs:mine", joints=JOINTS)
-    chunk = check_answer("mine", mine.infer(see()))
+    mine = make_policy("module_of_the_docs:mine", PolicyContext(JOINTS))
+    chunk = check_chunk("mine", mine.infer(see()))
     assert (chunk.joints, chunk.positions.shape, chunk.stamp_ns) == (JOINTS, (16, 3), 123)
     np.testing.assert_allclose(chunk.offsets_s, 0.05 * np.arange(1, 17))
