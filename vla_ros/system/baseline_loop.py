@@ -1,6 +1,8 @@
-"""A bare sleep-until loop, run beside the supervisor: what this machine allows at this moment.
+"""Measures the wake-up latency that this machine permits at present, by a loop that only sleeps until each deadline.
 
-python -m vla_ros.system.baseline_loop RATE_HZ FILE [PRIORITY]
+It runs beside the supervisor at the same rate and priority, and does no other work.
+
+    python -m vla_ros.system.baseline_loop RATE_HZ FILE [PRIORITY]
 """
 
 from __future__ import annotations
@@ -15,34 +17,34 @@ from types import FrameType
 import numpy as np
 
 from vla_ros.core.records import NS
-from vla_ros.system.wake_latency import Lateness
+from vla_ros.system.wake_latency import WakeLatencyBuffer
 
 
 def main() -> None:
-    """Sleep until each deadline, note how late each wake-up was, save on SIGINT or SIGTERM."""
+    """Record the latency of every wake-up; write FILE (.npz) on SIGINT or SIGTERM."""
     rate_hz, file = float(sys.argv[1]), sys.argv[2]
     if len(sys.argv) > 3 and int(sys.argv[3]):
-        with contextlib.suppress(OSError):  # as the supervisor: tried, never required
+        with contextlib.suppress(OSError):  # as in the supervisor: requested, not required
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(int(sys.argv[3])))
-    ended = False
+    stop_requested = False
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        nonlocal ended
-        ended = True
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stop_requested
+        stop_requested = True
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    period = round(NS / rate_hz)
-    late = Lateness()
-    deadline = time.monotonic_ns() + period
-    while not ended:
-        wait = deadline - time.monotonic_ns()
-        if wait > 0:
-            time.sleep(wait / NS)
-        behind = time.monotonic_ns() - deadline
-        late.add(behind)
-        deadline += period * max(1, 1 + behind // period)
-    np.savez_compressed(file, late_ns=late.newest(), period_ns=period)
+        signal.signal(number, request_stop)
+    period_ns = round(NS / rate_hz)
+    buffer = WakeLatencyBuffer()
+    deadline_ns = time.monotonic_ns() + period_ns
+    while not stop_requested:
+        wait_ns = deadline_ns - time.monotonic_ns()
+        if wait_ns > 0:
+            time.sleep(wait_ns / NS)
+        latency_ns = time.monotonic_ns() - deadline_ns
+        buffer.add(latency_ns)
+        deadline_ns += period_ns * max(1, 1 + latency_ns // period_ns)
+    np.savez_compressed(file, wake_latency_ns=buffer.newest(), period_ns=period_ns)
 
 
 if __name__ == "__main__":

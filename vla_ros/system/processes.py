@@ -1,4 +1,7 @@
-"""Nodes as processes: started in one ROS domain, always ended, their output kept. No rclpy here."""
+"""Runs ROS nodes as child processes in an isolated ROS domain, logs their output and always ends them.
+
+This module does not import rclpy.
+"""
 
 from __future__ import annotations
 
@@ -17,74 +20,86 @@ from pathlib import Path
 
 from vla_ros.core.errors import ConfigError
 
+STOP_TIMEOUTS_S = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
+"""Signals sent to stop a process, in order, each with the time that it is given to end [s]."""
+_PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+
 
 @contextlib.contextmanager
-def own_domain() -> Iterator[int]:
-    """A ROS domain id nobody else on this machine uses while the block runs, 1 to 101, and never the user's own.
+def reserve_domain_id() -> Iterator[int]:
+    """Reserve a ROS domain id from 1 to 101 while the context is open; never the one of ROS_DOMAIN_ID.
 
-    The claim is an abstract socket name: it holds for every process that could hear the domain,
-    and the kernel gives it back even if this process is killed.
+    The reservation is an abstract Unix socket: every process of this machine respects it, and the kernel releases
+    it when this process ends, even when it is killed.
+
+    Raises:
+        RuntimeError: Every id is reserved.
     """
     for offset in range(101):
         domain = 1 + (os.getpid() + offset) % 101
         if str(domain) == os.environ.get("ROS_DOMAIN_ID"):
-            continue  # a real robot may be listening there
-        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            continue  # a real robot may use it
+        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            claim.bind(f"\0vla_ros.domain.{domain}")
+            reservation.bind(f"\0vla_ros.domain.{domain}")
         except OSError:
-            claim.close()
+            reservation.close()
             continue
-        with claim:
+        with reservation:
             yield domain
         return
-    raise RuntimeError("all ROS domains from 1 to 101 are taken on this machine")
+    raise RuntimeError("all ROS domain ids from 1 to 101 are in use on this machine")
 
 
-_PR_SET_PDEATHSIG = 1
+def terminate_with_parent(parent: int) -> None:
+    """Let the kernel send SIGTERM to this process when its parent ends for any reason (Linux).
 
+    Call it in the child, between fork and exec. It also restores the default SIGINT handler, because a shell starts
+    background processes with SIGINT ignored and children inherit that.
 
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to end this process when its parent ends, however it ends (Linux).
-
-    A shell starts what runs in its background with SIGINT ignored, and that is inherited; here it must count.
-    A parent that ended before it could be asked is noticed by no longer being ours.
+    Args:
+        parent: Process id of the parent. If the parent has ended already, this process exits with status 1.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # SIGINT may be lost in an import
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # an import may swallow KeyboardInterrupt of SIGINT
     if os.getppid() != parent:
         os._exit(1)
 
 
-class Processes:
-    """A group of nodes that run and end together."""
+class ProcessGroup:
+    """Node processes that are started and stopped together.
+
+    Attributes:
+        folder: Working folder of the processes, and of their logs.
+        running: The processes by name, in the order in which they were started.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Keep the output of every process as a file in `folder`."""
+        """Create an empty group that writes its logs to `folder`, which must exist."""
         self.folder = folder
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, node: str, *args: str, name: str | None = None, **env: str) -> subprocess.Popen[bytes]:
-        """Start `python -m vla_ros.nodes.<node> <args>`; its output goes to `<name>.log` of the test's folder.
+        """Start `python -m vla_ros.nodes.<node> <args>`; its output is appended to `<name>.log`.
 
         Args:
-            node: The module's name in vla_ros/nodes, or a full dotted name.
-            args: Its arguments, for example "--ros-args", "-p", "rate:=500".
-            name: What to call it here, if one node is started twice.
-            env: Further environment variables.
+            node: Name of a module in vla_ros/nodes, or the dotted name of any module.
+            args: Command-line arguments, for example "--ros-args", "-p", "rate:=500".
+            name: Name of the process in this group; `node` by default.
+            env: Additional environment variables.
 
         Raises:
-            ValueError: A process of that name runs already.
+            ValueError: The group has a process of that name.
         """
         module = node if "." in node else f"vla_ros.nodes.{node}"
         name = name or node
         if name in self.running:
-            raise ValueError(f'"{name}" is started already; give the second one another name')
+            raise ValueError(f'"{name}" is running already; give the second process another name')
         command = [sys.executable, "-m", module, *args]
         settings = {**os.environ, "PYTHONUNBUFFERED": "1", **env}
         if settings.get("PYTHONPATH"):
-            # A node runs in the folder of its log: "PYTHONPATH=." means the folder the user stands in.
+            # The node runs in another folder, so relative entries such as "." are made absolute.
             parts = settings["PYTHONPATH"].split(os.pathsep)
             settings["PYTHONPATH"] = os.pathsep.join(part and str(Path(part).absolute()) for part in parts)
         with self.log_file(name).open("ab") as log:
@@ -96,38 +111,41 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 env=settings,
                 start_new_session=True,
-                preexec_fn=functools.partial(die_with_parent, os.getpid()),
+                preexec_fn=functools.partial(terminate_with_parent, os.getpid()),
             )
         self.running[name] = process
         return process
 
     def log_file(self, name: str) -> Path:
-        """Where the output of a process goes."""
+        """Path of the log of a process."""
         return self.folder / f"{name}.log"
 
     def log(self, name: str) -> str:
-        """What a process has said so far."""
+        """Output of a process so far, standard error included."""
         return self.log_file(name).read_text(encoding="utf-8", errors="replace")
 
     def stop(self, name: str) -> int:
-        """End one process and return its exit status: asked, told, then killed with all it started."""
+        """Stop one process by the signals of `STOP_TIMEOUTS_S`, then kill its session; return its exit status."""
         process = self.running.pop(name)
-        for how, patience in ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0)):
+        for number, timeout_s in STOP_TIMEOUTS_S:
             if process.poll() is None:
-                process.send_signal(how)
+                process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=patience)
+                    process.wait(timeout=timeout_s)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its own session: only what it started itself
+            os.killpg(process.pid, signal.SIGKILL)  # a session of its own: only the process and its children
         return process.wait()
 
     def stop_all(self, *names: str) -> None:
-        """End these processes, or every one, the last started first; all are asked before any is waited for."""
+        """Stop the named processes, or all without names; the last started first.
+
+        Every process receives SIGINT before any of them is waited for.
+        """
         chosen = {n: p for n, p in reversed(self.running.items()) if n in names or not names}
         for process in chosen.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + STOP_TIMEOUTS_S[0][1]
         for process in chosen.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))
@@ -135,24 +153,24 @@ class Processes:
             self.stop(name)
 
 
-def keep_to(cpus: str) -> None:
-    """Let this thread, and all it starts from now on, run on some processors only.
+def set_cpu_affinity(cpus: str) -> None:
+    """Restrict this thread, and the threads and processes that it starts later, to some CPUs.
 
     Args:
-        cpus: As "1" or "0,2-3"; "auto": all but the first, where there are several; "" changes nothing.
+        cpus: CPU numbers such as "1" or "0,2-3"; "auto" for all but the first, if there are several; "" for no change.
 
     Raises:
-        ConfigError: They cannot be read, or are not there.
+        ConfigError: The text is not valid, or names a CPU that this thread may not use.
     """
-    have = os.sched_getaffinity(0)
+    available = os.sched_getaffinity(0)
     if cpus == "auto":
-        os.sched_setaffinity(0, set(sorted(have)[1:]) or have)
+        os.sched_setaffinity(0, set(sorted(available)[1:]) or available)
         return
     if not cpus:
         return
     pairs = [re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip()) for part in cpus.split(",")]
-    wanted = {n for m in pairs if m for n in range(int(m[1]), int(m[2] or m[1]) + 1)}
-    if not (all(pairs) and wanted and wanted <= have):
-        named = ", ".join(str(n) for n in sorted(have))
-        raise ConfigError(f'cpus must name some of {named}, as "1" or "0,2-3", or be "auto"; got "{cpus}".')
-    os.sched_setaffinity(0, wanted)
+    chosen = {n for m in pairs if m for n in range(int(m[1]), int(m[2] or m[1]) + 1)}
+    if not (all(pairs) and chosen and chosen <= available):
+        names = ", ".join(str(n) for n in sorted(available))
+        raise ConfigError(f'cpus must name some of {names}, as "1" or "0,2-3", or be "auto"; got "{cpus}".')
+    os.sched_setaffinity(0, chosen)

@@ -1,28 +1,29 @@
-"""How late a loop was woken, for the newest million times; memory that is taken once and never grows."""
+"""Ring buffer of a loop's wake-up latencies, allocated once so that the loop never allocates memory."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-SIZE = 1_000_000
-"""Half an hour at 500 Hz."""
+CAPACITY = 1_000_000
+"""Number of wake-ups kept: half an hour at 500 Hz."""
 
 
-class Lateness:
-    """The newest wake-ups of a loop."""
+class WakeLatencyBuffer:
+    """The newest `CAPACITY` wake-up latencies of a loop, each the time from the deadline to the wake-up [ns]."""
 
     def __init__(self) -> None:
-        """None yet."""
-        self._late = np.full(SIZE, 0, dtype=np.int64)
+        """Allocate an empty buffer."""
+        # Not np.zeros: writing every element makes the kernel map the pages now and not in the loop.
+        self._latency_ns = np.full(CAPACITY, 0, dtype=np.int64)
         self._count = 0
 
-    def add(self, late_ns: int) -> None:
-        """Note one [ns]."""
-        self._late[self._count % SIZE] = late_ns
+    def add(self, latency_ns: int) -> None:
+        """Append one latency [ns]; a full buffer overwrites the oldest."""
+        self._latency_ns[self._count % CAPACITY] = latency_ns
         self._count += 1
 
-    def newest(self, count: int = SIZE) -> npt.NDArray[np.int64]:
-        """The newest `count`, oldest first [ns]."""
-        count = min(count, self._count, SIZE)
-        return self._late[np.arange(self._count - count, self._count) % SIZE]
+    def newest(self, count: int = CAPACITY) -> npt.NDArray[np.int64]:
+        """The newest latencies, at most `count`, oldest first, shape (n,) [ns]."""
+        count = min(count, self._count, CAPACITY)
+        return self._latency_ns[np.arange(self._count - count, self._count) % CAPACITY]
