@@ -27,7 +27,7 @@ from vla_ros.evaluation.rollout import (
 )
 from vla_ros.evaluation.workers import Job, run
 from vla_ros.policy.action_spline import SplineConfig
-from vla_ros.policy.base import make_policy
+from vla_ros.policy.base import PolicyContext, make_policy
 from vla_ros.policy.curve_chunk import curve_chunk
 from vla_ros.sim.so101.scene import JOINTS
 
@@ -69,7 +69,7 @@ def test_planner_follows_the_chunk_inside_the_limits() -> None:
     assert np.abs(path[-1] - goal[-1]).max() < 0.02
     assert (np.abs(np.diff(path, axis=0) / 0.01) <= limits.velocity + 1e-6).all()
     execute.take(Chunk.from_rate(0, JOINTS, goal + 2.0, 0.05), 1000 * MS)
-    assert execute.refusals == {"disagreement": 1}
+    assert execute.refusals == {"handover_error": 1}
 
 
 def test_disturbance_has_the_size_it_is_given_and_is_smooth() -> None:
@@ -208,7 +208,7 @@ def test_a_policy_that_is_told_stays_closer_to_what_is_executed(stage) -> None:
     config = RolloutConfig(limit_s=2.5, delay_steps=4, least_delay_steps=4, lead_steps=4, use_steps=9)
     apart = []
     for told in (False, True):
-        driver = policy_driver(make_policy("learned", checkpoint=file, condition=told), tell=told)
+        driver = policy_driver(make_policy("learned", PolicyContext(checkpoint=file, real_time_chunking=told)), tell=told)
         result = stage.run(5, driver, config, executor=PlannerExecutor, keep=False)
         assert result.inferences == 11  # one each 5 control steps
         apart.append(max(v for joint, v in result.apart.items() if joint != "gripper"))

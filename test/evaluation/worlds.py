@@ -7,14 +7,13 @@ from types import SimpleNamespace
 
 from vla_ros.core.records import Chunk, Observation
 from vla_ros.evaluation.rollout import Result
-from vla_ros.policy.base import policy
+from vla_ros.policy.base import Policy, policy
 
 
 @policy("warm")
-class Warm:
+class Warm(Policy):
     """Stays where it is, once it is warm."""
 
-    cameras = ()
     warmed = False
 
     def __init__(self, joints: tuple[str, ...]) -> None:
@@ -26,9 +25,6 @@ class Warm:
     def infer(self, observation: Observation) -> Chunk:
         assert self.warmed
         return Chunk.from_rate(observation.stamp_ns, self.joints, observation.positions[None], 0.05)
-
-    def reset(self) -> None:
-        pass
 
 
 class Deadly:

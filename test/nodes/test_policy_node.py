@@ -16,29 +16,28 @@ from vla_ros.nodes.common import topics
 from vla_ros.nodes.common.conversions import chunk_to_message, joint_state_to_message, plan_to_message
 from vla_ros.nodes.common.node_loop import newest
 from vla_ros.nodes.policy_node import PolicyNode
-from vla_ros.policy.base import policy
-from vla_ros.policy.real_time_chunking import Committed
+from vla_ros.policy.base import Policy, policy
+from vla_ros.policy.real_time_chunking import CommittedPrefix
 
 ROBOT = load_robot("so101")
 
 
 @policy("unsure")
-class Unsure:
+class Unsure(Policy):
     """Says 0.25 rad, and remembers what it was told."""
 
-    def __init__(self, joints: tuple[str, ...]) -> None:
-        self.joints, self.cameras = tuple(joints), ()
-        self.doubt_rad, self.told, self.warm = 0.25, None, False
+    accepts_committed_prefix = True
 
-    def infer(self, observation: Observation, committed: Committed | None = None) -> Chunk:
+    def __init__(self, joints: tuple[str, ...]) -> None:
+        self.joints = tuple(joints)
+        self.uncertainty_rad, self.told, self.warm = 0.25, None, False
+
+    def infer(self, observation: Observation, committed: CommittedPrefix | None = None) -> Chunk:
         self.told = committed
         return Chunk.from_rate(observation.stamp_ns, self.joints, np.tile(observation.positions, (8, 1)), 0.05)
 
     def warm_up(self) -> None:
         self.warm = True
-
-    def reset(self) -> None:
-        pass
 
 
 def test_doubt_is_published_and_the_plan_in_force_is_handed_on(ros_domain: int) -> None:
@@ -57,10 +56,10 @@ def test_doubt_is_published_and_the_plan_in_force_is_handed_on(ros_domain: int) 
         unsure = made._policy
         assert unsure.warm  # before it says that it is ready
         ignored = lambda _message: None  # noqa: E731
-        doubts = other.create_subscription(Float64, topics.DOUBT, ignored, topics.RELIABLE)
+        doubts = other.create_subscription(Float64, topics.UNCERTAINTY, ignored, topics.RELIABLE)
         joints = other.create_publisher(JointStateMessage, topics.JOINT_STATES, topics.SENSOR)
         task = other.create_publisher(String, topics.INSTRUCTION, topics.LATCHED)
-        force = other.create_publisher(JointTrajectory, topics.IN_FORCE, topics.LATCHED)
+        force = other.create_publisher(JointTrajectory, topics.ACTIVE_PLAN, topics.LATCHED)
         speed = other.create_publisher(Float64, topics.SPEED_SCALE, topics.LATCHED)
         middle = (ROBOT.limits.lower + ROBOT.limits.upper) / 2
         start = made._time.now_ns()
@@ -91,7 +90,7 @@ def test_doubt_is_published_and_the_plan_in_force_is_handed_on(ros_domain: int) 
         made._check_length(message, start + 180_000_000)
         assert made._short.startswith("chunks are too short: they reach 0.40 s from their picture")
         assert made._counts["short"] == 1
-        assert made._doubts() == {"doubt_rad_mean": 0.25, "doubt_rad_most": 0.25}
+        assert made._doubts() == {"uncertainty_rad_mean": 0.25, "uncertainty_rad_max": 0.25}
     finally:
         node.destroy_node()
         other.destroy_node()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vla_ros.beast.basis import sample_basis
+from vla_ros.core.splines import uniform_basis
 from vla_ros.policy.action_spline import ChunkSpline, SplineConfig
 from vla_ros.policy.curve_chunk import curve_chunk, is_curve
 
@@ -22,7 +22,7 @@ def test_it_is_the_spline_itself_as_far_as_it_is_sent(seed: int, degree: int, se
     assert chunk.offsets_s[0] == 0.0
     assert chunk.offsets_s[-1] == pytest.approx(0.05 * sent, abs=1e-9)
     t = np.linspace(0.0, 0.05 * sent, 200)
-    true = sample_basis(np.minimum(t / 1.6, 1.0), 10, degree) @ control
+    true = uniform_basis(np.minimum(t / 1.6, 1.0), 10, degree) @ control
     # Times are whole nanoseconds, at which such a curve moves 1e-8.
     np.testing.assert_allclose(chunk.sample(t), true, rtol=0, atol=1e-7)
 
@@ -41,7 +41,7 @@ def test_a_gripper_holds_its_waypoints_and_moves_between_them(seed: int, sent: i
     said = chunk.sample(t)
     assert said[:, 1].min() >= waypoints[:, 1].min() - 1e-7
     assert said[:, 1].max() <= waypoints[:, 1].max() + 1e-7
-    true = sample_basis(np.minimum(t / 1.6, 1.0), 10, 4) @ control[:, :1]
+    true = uniform_basis(np.minimum(t / 1.6, 1.0), 10, 4) @ control[:, :1]
     np.testing.assert_allclose(said[:, :1], true, rtol=0, atol=1e-7)
 
 

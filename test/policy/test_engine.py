@@ -12,7 +12,7 @@ from torch import Tensor
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import NS, Observation
 from vla_ros.core.trajectory import Plan
-from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.policy.checkpoint_policy import CheckpointPolicy
 from vla_ros.policy.inference.device_images import DeviceImages, image_input
 from vla_ros.policy.inference.engine import ENGINES, Engine, Static, find_engine
 from vla_ros.policy.inference.images import shrink
@@ -20,7 +20,7 @@ from vla_ros.policy.network.build import Model
 from vla_ros.policy.network.checkpoint import CheckpointInfo
 from vla_ros.policy.network.config import Act, to_input
 from vla_ros.policy.network.model import ActorModel
-from vla_ros.policy.real_time_chunking import Committed
+from vla_ros.policy.real_time_chunking import CommittedPrefix
 
 CPU = torch.device("cpu")
 NO_GPU = not torch.cuda.is_available()
@@ -128,14 +128,14 @@ def test_each_device_has_its_engine() -> None:
 @pytest.mark.parametrize("name", ["graph", "compiled_graph"])
 def test_a_graph_needs_a_gpu(name: str) -> None:
     with pytest.raises(ConfigError, match=f'engine "{name}" needs a GPU; on device "cpu" use "eager" or "compiled"'):
-        LearnedPolicy("no such file", engine=name)
+        CheckpointPolicy("no such file", engine=name)
 
 
 def test_names_that_are_none_are_refused_before_anything_is_loaded() -> None:
     with pytest.raises(UnknownName, match='unknown engine "grahp"; did you mean "graph"'):
-        LearnedPolicy("no such file", engine="grahp")
+        CheckpointPolicy("no such file", engine="grahp")
     with pytest.raises(UnknownName, match='unknown precision "float16"; did you mean "float32"'):
-        LearnedPolicy("no such file", precision="float16")
+        CheckpointPolicy("no such file", precision="float16")
 
 
 def test_images_are_made_small_where_the_network_computes() -> None:
@@ -181,7 +181,7 @@ def test_a_policy_that_is_warm_has_its_engine_ready(condition: bool, monkeypatch
     made = []
     monkeypatch.setattr(torch, "compile", lambda step, **_: made.append(step) or step)
     net = model("flow", True)
-    policy = LearnedPolicy.from_model(net, CheckpointInfo("toy", "go", net.config), condition, engine="compiled")
+    policy = CheckpointPolicy.from_model(net, CheckpointInfo("toy", "go", net.config), condition, engine="compiled")
     assert not made
     policy.warm_up()
     assert len(made) == 1
@@ -244,14 +244,14 @@ def test_a_graph_takes_the_shapes_it_was_recorded_with_and_no_others() -> None:
 def test_a_policy_on_a_gpu_sends_what_it_sends_on_a_cpu(head: str) -> None:
     net = model(head, True)
     info = CheckpointInfo("toy", "go", net.config)
-    here = LearnedPolicy.from_model(copy.deepcopy(net), info, condition=head == "flow")
-    there = LearnedPolicy.from_model(copy.deepcopy(net), info, condition=head == "flow", device="cuda")
+    here = CheckpointPolicy.from_model(copy.deepcopy(net), info, condition=head == "flow")
+    there = CheckpointPolicy.from_model(copy.deepcopy(net), info, condition=head == "flow", device="cuda")
     there.warm_up()
     still = np.array([0.1, 0.3, -0.2])
     for n in range(3):
         picture = np.random.default_rng(n).integers(0, 256, (48, 64, 3), dtype=np.uint8)
         observation = Observation(NS + n, {"front": picture}, JOINTS, still, "go")
-        committed = Committed(Plan.hold(JOINTS, still, NS), NS // 5, NS // 2) if n == 2 else None
+        committed = CommittedPrefix(Plan.hold(JOINTS, still, NS), NS // 5, NS // 2) if n == 2 else None
         one, two = here.infer(observation, committed), there.infer(observation, committed)
         count = min(len(one.positions), len(two.positions))
         np.testing.assert_allclose(one.positions[:count], two.positions[:count], atol=0.02)

@@ -10,7 +10,7 @@ from policy.small import JOINTS, config
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import Observation
-from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.policy.checkpoint_policy import CheckpointPolicy
 from vla_ros.policy.network.build import make_model
 from vla_ros.policy.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from vla_ros.policy.text import encoders as instruction
@@ -129,7 +129,7 @@ def test_a_checkpoint_says_its_encoder_and_needs_it_only_for_new_sentences(tmp_p
     assert info.model.language == "minilm"
     assert model.word_token.in_features == 384
     np.testing.assert_array_equal(info.sentences["go"], vector)
-    policy = LearnedPolicy.from_model(model, info)
+    policy = CheckpointPolicy.from_model(model, info)
     seen = Observation(1, {"front": np.zeros((32, 32, 3), np.uint8)}, JOINTS, np.zeros(3), instruction="go")
     assert np.isfinite(policy.infer(seen).positions).all()
     # A refusal, which the node reports and outlives, and not an error of the set-up, which would end it.

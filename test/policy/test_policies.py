@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
-from vla_ros.core.records import Observation
+from vla_ros.core.records import Chunk, Observation
 from vla_ros.policy.base import Policy, PolicyContext, check_chunk, make_policy, policy, require_committed_prefix
 from vla_ros.policy.encoders.keypoint import find_encoder
 from vla_ros.policy.heads.trunk import make_head
+from vla_ros.policy.hold import HoldPolicy
 from vla_ros.policy.inference.images import shrink
 from vla_ros.policy.network.checkpoint import CheckpointInfo, save_checkpoint
 from vla_ros.policy.network.config import ModelConfig, VlaModel
+from vla_ros.policy.real_time_chunking import CommittedPrefix
 from vla_ros.policy.text.encoders import embed
 
 JOINTS = ("a", "b", "c")
@@ -83,16 +85,18 @@ def test_hold_holds() -> None:
     np.testing.assert_array_equal(chunk.positions, np.tile([0.3, 0.1, 0.2], (8, 1)))
 
 
-def test_expert_asks_for_the_truth_and_aligns_by_time() -> None:
-    asked = []
+def test_expert_follows_the_ground_truth_on_the_grid_of_the_chunk() -> None:
+    requests = []
 
-    def truth(observation: Observation, waypoints: int, dt_s: float) -> np.ndarray:
-        asked.append((observation.stamp_ns, waypoints, dt_s))
+    def path(observation: Observation, waypoints: int, dt_s: float) -> np.ndarray:
+        requests.append((observation.stamp_ns, waypoints, dt_s))
         return np.full((waypoints, 3), 0.5)
 
-    chunk = make_policy("expert", joints=JOINTS, truth=truth, waypoints=4, dt_s=0.1).infer(see(cameras=()))
-    assert asked == [(123, 4, 0.1)]
-    assert chunk.positions.shape == (4, 3)
+    expert = make_policy("expert", PolicyContext(JOINTS, ground_truth=lambda: path))
+    assert expert.needs_ground_truth
+    chunk = expert.infer(see(cameras=()))
+    assert requests == [(123, 32, 0.05)]
+    assert chunk.positions.shape == (32, 3)
     assert chunk.stamp_ns == 123
 
 
@@ -144,10 +148,68 @@ def test_a_policy_of_ones_own_is_found_by_module_and_name(tmp_path, monkeypatch)
         make_policy("own_policies:stil", PolicyContext(("a",)))
 
 
-def test_an_answer_that_is_no_chunk_is_refused_in_one_sentence() -> None:
+def test_a_simple_policy_has_no_optional_capability() -> None:
+    @policy("simple")
+    class Simple:
+        def __init__(self, joints: tuple[str, ...]) -> None:
+            self.joints, self.cameras, self.resets = joints, ("front",), 0
+
+        def infer(self, observation: Observation) -> Chunk:
+            return Chunk.from_rate(observation.stamp_ns, self.joints, np.zeros((2, 3)), 0.05)
+
+        def reset(self) -> None:
+            Simple.count += 1
+
+        count = 0
+
+    made = make_policy("simple", PolicyContext(JOINTS))
+    assert isinstance(made, Policy)
+    assert (made.joints, made.cameras, made.units) == (JOINTS, ("front",), "rad")
+    assert (made.accepts_committed_prefix, made.needs_ground_truth, made.uncertainty_rad) == (False, False, None)
+    made.warm_up()
+    made.reset()
+    assert Simple.count == 1
+    assert made.infer(see(), None).positions.shape == (2, 3)
+    with pytest.raises(ConfigError, match='"simple" does not accept a committed prefix'):
+        require_committed_prefix("simple", made)
+
+
+def test_a_policy_declares_its_capabilities() -> None:
+    @policy("capable")
+    class Capable(HoldPolicy):
+        accepts_committed_prefix = True
+
+        def infer(self, observation: Observation, committed: CommittedPrefix | None = None) -> Chunk:
+            self.uncertainty_rad = 0.25
+            return super().infer(observation)
+
+    made = make_policy("capable", PolicyContext(JOINTS))
+    require_committed_prefix("capable", made)
+    assert made.uncertainty_rad is None
+    made.infer(see())
+    assert made.uncertainty_rad == 0.25
+
+
+def test_a_policy_in_other_units_or_with_other_arguments_is_refused() -> None:
+    @policy("degrees")
+    class Degrees(HoldPolicy):
+        units = "deg"
+
+    @policy("stubborn")
+    class Stubborn(HoldPolicy):
+        def __init__(self, joints: tuple[str, ...], speed: float) -> None:
+            super().__init__(joints)
+
+    with pytest.raises(ConfigError, match='policy "degrees" has units "deg"; only "rad" is supported'):
+        make_policy("degrees", PolicyContext(JOINTS))
+    with pytest.raises(ConfigError, match="policy \"stubborn\" cannot be made with joints=.*argument: 'speed'"):
+        make_policy("stubborn", PolicyContext(JOINTS))
+
+
+def test_a_result_that_is_no_chunk_is_refused_in_one_sentence() -> None:
     chunk = make_policy("hold", PolicyContext(JOINTS)).infer(see(cameras=()))
     assert check_chunk("hold", chunk) is chunk
-    with pytest.raises(ConfigError, match=r'policy "mine" must answer with a Chunk, .* it gave ndarray'):
+    with pytest.raises(ConfigError, match=r'policy "mine" must return a Chunk, .* it returned ndarray'):
         check_chunk("mine", np.zeros((8, 3)))
 
 

@@ -12,8 +12,8 @@ from vla_ros.core.records import NS, Chunk, Observation, Refusal
 from vla_ros.core.robot import Limits
 from vla_ros.core.trajectory import Plan
 from vla_ros.planning.planner import Planner
-from vla_ros.policy.base import make_policy
-from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.policy.base import PolicyContext, make_policy
+from vla_ros.policy.checkpoint_policy import CheckpointPolicy
 from vla_ros.policy.network.checkpoint import CheckpointInfo, save_checkpoint
 from vla_ros.safety.limit_certificate import certify
 
@@ -26,9 +26,9 @@ def see(stamp_ns: int = NS, seed: int = 0) -> Observation:
     return Observation(stamp_ns, {"front": image}, JOINTS, START, "go")
 
 
-def wrapped(head: str = "regression", mixed: bool = True, **actor) -> LearnedPolicy:
+def wrapped(head: str = "regression", mixed: bool = True, **actor) -> CheckpointPolicy:
     net = model(head, mixed, **actor)
-    return LearnedPolicy.from_model(net, CheckpointInfo("toy", "go", net.config))
+    return CheckpointPolicy.from_model(net, CheckpointInfo("toy", "go", net.config))
 
 
 @pytest.mark.parametrize("head", ["regression", "flow", "beast", "beast_tokens"])
@@ -40,16 +40,16 @@ def test_the_waypoints_agreed_on_are_sent_and_no_more(head: str) -> None:
     assert one.offsets_s[-1] == pytest.approx(0.15)
     times = 0.05 * np.arange(1, 4)
     np.testing.assert_allclose(one.sample(times), all_of_it.sample(times), atol=1e-9)
-    assert short.doubt_rad is not None
-    assert short.doubt_rad > 0.0
+    assert short.uncertainty_rad is not None
+    assert short.uncertainty_rad > 0.0
     short.reset()
-    assert short.doubt_rad is None
+    assert short.uncertainty_rad is None
 
 
 def test_a_single_horizon_sends_everything_and_claims_no_doubt() -> None:
     policy = wrapped(mixed=False)
     assert policy.infer(see()).positions.shape == (12, 3)
-    assert policy.doubt_rad is None
+    assert policy.uncertainty_rad is None
 
 
 def test_the_same_observation_gets_the_same_chunk_of_a_flow() -> None:
@@ -63,7 +63,7 @@ def test_a_checkpoint_with_horizons_is_a_policy_by_name(tmp_path: Path) -> None:
     net = model("beast", mixed=True)
     path = tmp_path / "mixed.safetensors"
     save_checkpoint(path, net, CheckpointInfo("toy", "go", config("beast", (4, 5, 6))))
-    chunk = make_policy("learned", checkpoint=path, robot="toy", joints=JOINTS).infer(see())
+    chunk = make_policy("learned", PolicyContext(JOINTS, "toy", path)).infer(see())
     assert 0.4 <= chunk.offsets_s[-1] + 1e-9 <= 0.6 + 2e-9
 
 

@@ -6,7 +6,7 @@ import pytest
 from vla_ros.config import config_dir, load_robot
 from vla_ros.core.records import Observation
 from vla_ros.evaluation.evaluate import evaluate
-from vla_ros.policy.base import make_policy
+from vla_ros.policy.base import PolicyContext, make_policy
 from vla_ros.policy.network.checkpoint import load_checkpoint
 
 FILES = sorted((config_dir() / "checkpoints").glob("*.safetensors"))
@@ -28,7 +28,7 @@ def test_it_is_small_and_says_how_it_was_made(file) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_it_answers_for_its_robot(file) -> None:
     robot = load_robot(load_checkpoint(file)[1].robot)
-    policy = make_policy("learned", checkpoint=file, robot=robot.name, joints=robot.joints)
+    policy = make_policy("learned", PolicyContext(robot.joints, robot.name, file))
     middle = (robot.limits.lower + robot.limits.upper) / 2
     images = {name: np.full((224, 224, 3), 128, dtype=np.uint8) for name in policy.cameras}
     chunk = policy.infer(Observation(1, images, robot.joints, middle))

@@ -32,7 +32,7 @@ def test_the_expert_hands_the_cube_over(aloha, stage, seed, monkeypatch):
     result = stage.run(seed, expert_driver(aloha.DT_S), RolloutConfig(dt_s=aloha.DT_S), keep=False)
     assert result.success
     assert result.duration_s < 9.0
-    truth = stage.world.truth()
+    truth = stage.world.ground_truth()
     assert truth.held["left"]
     assert not truth.on_table
 
@@ -43,7 +43,7 @@ def test_the_scene_is_the_environments_own(aloha, stage):
 
     for seed in (0, 1):
         stage.world.reset(seed)
-        np.testing.assert_allclose(stage.world.truth().cube_position, sample_box_pose(seed)[:3])
+        np.testing.assert_allclose(stage.world.ground_truth().cube_position, sample_box_pose(seed)[:3])
     assert gym.spec("gym_aloha/AlohaTransferCube-v0").kwargs["task"] == aloha.TASK
 
 
@@ -76,8 +76,9 @@ def test_tries_are_demonstrations_of_fourteen_joints(aloha, stage, tmp_path):
 
 def test_a_policy_drives_it(aloha, stage):
     from vla_ros.core.records import Chunk
+    from vla_ros.policy.base import Policy
 
-    class Still:
+    class Still(Policy):
         joints, cameras = stage.world.joints, aloha.CAMERAS
         seen = 0
 
@@ -87,9 +88,6 @@ def test_a_policy_drives_it(aloha, stage):
             return Chunk.from_rate(
                 observation.stamp_ns, self.joints, np.tile(observation.positions, (8, 1)), aloha.DT_S
             )
-
-        def reset(self):
-            pass
 
     result = stage.run(0, policy_driver(Still()), RolloutConfig(dt_s=aloha.DT_S, limit_s=0.5), keep=False)
     assert not result.success

@@ -12,7 +12,7 @@ from data.test_source import JOINTS, write
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.evaluation.evaluate import evaluate
-from vla_ros.policy.base import make_policy
+from vla_ros.policy.base import PolicyContext, make_policy
 from vla_ros.policy.network.checkpoint import load_checkpoint
 from vla_ros.train import __main__ as command
 from vla_ros.train.config import load_config
@@ -81,7 +81,7 @@ def test_a_robot_may_be_a_file_and_its_checkpoint_has_its_name(tmp_path: Path, t
     mine.write_text("name: mine\njoints:\n" + "".join(f"  {n}: {row}\n" for n in JOINTS))
     assert train(f"data={write(tmp_path / 'set')}", f"robot={mine}") == 0
     checkpoint = tmp_path / "out" / "policy.safetensors"
-    assert make_policy("learned", checkpoint=checkpoint, robot="mine", joints=JOINTS).joints == JOINTS
+    assert make_policy("learned", PolicyContext(JOINTS, "mine", checkpoint)).joints == JOINTS
     with pytest.raises(ConfigError, match='trained for robot "mine", not for "so101"'):
         evaluate(checkpoint, 1)
 

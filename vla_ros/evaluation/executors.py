@@ -11,7 +11,7 @@ from vla_ros.config import load_robot
 from vla_ros.core.records import NS, Array, Chunk, Refusal
 from vla_ros.core.trajectory import Plan
 from vla_ros.planning.planner import Planner, rest_time_s
-from vla_ros.policy.real_time_chunking import Committed
+from vla_ros.policy.real_time_chunking import CommittedPrefix
 from vla_ros.sim.so101.scene import JOINTS
 
 CURVE_STEP_S = 0.05
@@ -32,7 +32,7 @@ class Executor(Protocol):
     def take(self, chunk: Chunk, now_ns: int) -> None:
         """Put a chunk that has just arrived in force."""
 
-    def committed(self, asked_ns: int, arrives_ns: int) -> Committed | None:
+    def committed(self, asked_ns: int, arrives_ns: int) -> CommittedPrefix | None:
         """What is committed, if the chunk asked for now comes at `arrives_ns`; None where there is no plan."""
 
     def at(self, t_ns: int) -> Array:
@@ -58,7 +58,7 @@ class LinearExecutor:
             self._times = np.concatenate([[now_ns / NS], times[ahead]])
             self._rows = np.concatenate([here[None], chunk.positions[ahead]])
 
-    def committed(self, asked_ns: int, arrives_ns: int) -> Committed | None:
+    def committed(self, asked_ns: int, arrives_ns: int) -> CommittedPrefix | None:
         """See `Executor`."""
         return None
 
@@ -84,19 +84,19 @@ class PlannerExecutor:
     def take(self, chunk: Chunk, now_ns: int) -> None:
         """Plan for a chunk that has just arrived."""
         self._advance(now_ns)
-        in_force = self._plans[0]
-        t = self._planner.handover_ns(in_force, now_ns)
-        self.apart.append(np.abs(chunk.in_order(JOINTS).at(t) - in_force.at(t).position[self._order]))
-        plan = self._planner.plan(chunk, in_force, now_ns)
+        active_plan = self._plans[0]
+        t = self._planner.handover_ns(active_plan, now_ns)
+        self.apart.append(np.abs(chunk.reordered(JOINTS).at(t) - active_plan.at(t).position[self._order]))
+        plan = self._planner.plan(chunk, active_plan, now_ns)
         if isinstance(plan, Refusal):
             self.refusals[plan.reason] += 1
         else:
-            self._plans = [in_force, plan]
+            self._plans = [active_plan, plan]
 
-    def committed(self, asked_ns: int, arrives_ns: int) -> Committed | None:
+    def committed(self, asked_ns: int, arrives_ns: int) -> CommittedPrefix | None:
         """See `Executor`."""
         plan = self._plans[-1]
-        return Committed.until(plan, asked_ns, self._planner.handover_ns(plan, arrives_ns), self._tail_ns)
+        return CommittedPrefix.until(plan, asked_ns, self._planner.handover_ns(plan, arrives_ns), self._tail_ns)
 
     def _advance(self, t_ns: int) -> None:
         while len(self._plans) > 1 and t_ns >= self._plans[1].start_ns:

@@ -21,13 +21,13 @@ from vla_ros.data.episodes import Episode
 from vla_ros.evaluation.disturbance import Disturbance
 from vla_ros.evaluation.executors import Executor, LinearExecutor
 from vla_ros.evaluation.metrics import PERIOD_S, STEP_S, Tally
-from vla_ros.policy.base import Policy, check_answer, check_told
+from vla_ros.policy.base import Policy, check_chunk, require_committed_prefix
 from vla_ros.policy.inference.images import shrink
-from vla_ros.policy.real_time_chunking import Committed
+from vla_ros.policy.real_time_chunking import CommittedPrefix
 from vla_ros.sim.so101.cameras import Cameras
 from vla_ros.sim.so101.expert import Expert
 from vla_ros.sim.so101.phase_machine import Phase
-from vla_ros.sim.so101.world import Truth, World
+from vla_ros.sim.so101.world import GroundTruth, World
 
 AUXILIARY = (
     *("cube_x", "cube_y", "cube_z"),
@@ -40,7 +40,7 @@ AUXILIARY = (
 """What the auxiliary outputs predict: places in the world and as seen from the gripper [m], and the phase."""
 
 
-def auxiliary(truth: Truth, phase: int) -> Array:
+def auxiliary(truth: GroundTruth, phase: int) -> Array:
     """The numbers named in `AUXILIARY`, shape (A,)."""
     inward = truth.tool_rotation.T
     w, x, y, z = truth.cube_quaternion
@@ -114,14 +114,14 @@ class RolloutConfig:
         return step + max(1, min(waypoints, self.use_steps or waypoints) - self.lead_steps)
 
 
-Driver = Callable[[Observation, Callable[[], Array], Committed | None], Chunk]
+Driver = Callable[[Observation, Callable[[], Array], CommittedPrefix | None], Chunk]
 """(observation, what gives the expert's path (K, J) from there, what is committed) -> the chunk to execute."""
 
 
 def expert_driver(dt_s: float) -> Driver:
     """Drive with the expert's own path."""
 
-    def drive(observation: Observation, path: Callable[[], Array], committed: Committed | None) -> Chunk:
+    def drive(observation: Observation, path: Callable[[], Array], committed: CommittedPrefix | None) -> Chunk:
         return Chunk.from_rate(observation.stamp_ns, observation.joints, path(), dt_s)
 
     return drive
@@ -134,11 +134,11 @@ def policy_driver(policy: Policy, name: str = "learned", tell: bool = False) -> 
         ConfigError: It is to be told and cannot be.
     """
     if tell:
-        check_told(name, policy)
+        require_committed_prefix(name, policy)
 
-    def drive(observation: Observation, path: Callable[[], Array], committed: Committed | None) -> Chunk:
+    def drive(observation: Observation, path: Callable[[], Array], committed: CommittedPrefix | None) -> Chunk:
         told = {"committed": committed} if tell else {}
-        return check_answer(name, policy.infer(observation, **told)).in_order(observation.joints)
+        return check_chunk(name, policy.infer(observation, **told)).reordered(observation.joints)
 
     return drive
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from vla_ros.core.errors import ConfigError, VlaError
 from vla_ros.data.episodes import DemoInfo, DemoWriter
-from vla_ros.evaluation.rollout import Driver, Result, RolloutConfig, Stage, expert_driver, policy_driver
-from vla_ros.policy.base import Policy, make_policy
-from vla_ros.system.processes import die_with_parent
+from vla_ros.evaluation.rollout import Result, RolloutConfig, Stage, expert_driver, policy_driver
+from vla_ros.policy.base import PolicyContext, make_policy
+from vla_ros.system.processes import terminate_with_parent
 
 
 @dataclass(frozen=True)
@@ -76,26 +76,21 @@ def begin(job: Job) -> None:
 
 
 def _begin_child(parent: int, job: Job) -> None:
-    die_with_parent(parent)  # a pool's own would wait for work for ever
+    terminate_with_parent(parent)  # a pool's own would wait for work for ever
     begin(job)
 
 
 def _prepare(job: Job) -> None:
     stage = job.stage(job.task, job.cameras)
     driver = expert_driver(job.rollout.dt_s)
-    if job.policy is not None:
-        driver = _driver(make_policy(job.policy, joints=stage.world.joints), job.policy, job.condition)
-    elif job.checkpoint is not None:
-        made = make_policy("learned", checkpoint=job.checkpoint, robot=job.robot, threads=1, condition=job.condition)
-        driver = _driver(made, "learned", job.condition)
+    if job.policy is not None or job.checkpoint is not None:
+        name = "learned" if job.policy is None else job.policy
+        context = PolicyContext(stage.world.joints, job.robot, job.checkpoint, real_time_chunking=job.condition)
+        policy = make_policy(name, context)
+        driver = policy_driver(policy, name, job.condition)
+        policy.warm_up()  # as in the graph: the first inference takes no longer than others
     writer = DemoWriter(job.folder, job.info(stage.world.joints), job.prefix) if job.folder else None
     _state.update(job=job, stage=stage, driver=driver, writer=writer)
-
-
-def _driver(policy: Policy, name: str, tell: bool) -> Driver:
-    made = policy_driver(policy, name, tell)
-    getattr(policy, "warm_up", lambda: None)()  # as in the graph, the first answer takes no longer than others
-    return made
 
 
 def attempt(seed: int) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import time
@@ -20,7 +21,7 @@ from trajectory_msgs.msg import JointTrajectory
 from vla_ros.config import config_dir, load_robot, require
 from vla_ros.core.errors import RecordError
 from vla_ros.core.records import NS, Array, Observation, Refusal
-from vla_ros.core.synchroniser import ObserveConfig, Observer
+from vla_ros.core.synchroniser import Synchroniser, SynchroniserConfig
 from vla_ros.nodes.common import topics
 from vla_ros.nodes.common.active_plan import InForce
 from vla_ros.nodes.common.conversions import (
@@ -33,15 +34,22 @@ from vla_ros.nodes.common.conversions import (
 from vla_ros.nodes.common.node_loop import Loop, RosTime, newest, take
 from vla_ros.nodes.common.node_loop import main as run
 from vla_ros.nodes.common.parameters import check_log_dir, load_params
-from vla_ros.policy.base import Policy, check_answer, check_told, make_policy
-from vla_ros.system.processes import keep_to
+from vla_ros.policy.base import (
+    Policy,
+    PolicyContext,
+    TargetPath,
+    check_chunk,
+    make_policy,
+    require_committed_prefix,
+)
+from vla_ros.system.processes import set_cpu_affinity
 
 if TYPE_CHECKING:
     from vla_ros.nodes.common.ground_truth import TruthObserver
 
 
 @dataclass(frozen=True)
-class PolicyParams(ObserveConfig):
+class PolicyParams(SynchroniserConfig):
     """Parameters of the node, beside the thresholds of observing.
 
     Attributes:
@@ -49,8 +57,8 @@ class PolicyParams(ObserveConfig):
         policy: Name in the registry: "learned", "expert", "hold".
         checkpoint: File of a learned policy; a relative one is looked for in config/checkpoints.
         rate_hz: Most inferences per second [Hz].
-        delay_low_ms: Least delay added to every inference, for experiments [ms].
-        delay_high_ms: Greatest delay added; drawn uniformly [ms].
+        delay_min_ms: Least delay added to every inference, for experiments [ms].
+        delay_max_ms: Greatest delay added; drawn uniformly [ms].
         seed: Of the delays.
         condition: Tell the policy of the plan in force, so that a late chunk agrees with it; see docs/policies.md.
         handover_s: From a chunk's being sent to its hand-over: transport and the planner's `lead_s` [s].
@@ -67,8 +75,8 @@ class PolicyParams(ObserveConfig):
     policy: str = "learned"
     checkpoint: str = "so101_pick_place_beast_moh.safetensors"
     rate_hz: float = 10.0
-    delay_low_ms: float = 0.0
-    delay_high_ms: float = 0.0
+    delay_min_ms: float = 0.0
+    delay_max_ms: float = 0.0
     seed: int = 0
     condition: bool = False
     handover_s: float = 0.05
@@ -87,8 +95,8 @@ class PolicyParams(ObserveConfig):
         require(0.0 <= self.handover_s < 1.0, f"policy: handover_s must be 0 to 1; got {self.handover_s}.")
         require(1 <= self.threads <= 256, f"policy: threads must be 1 to 256; got {self.threads}.")
         require(
-            0.0 <= self.delay_low_ms <= self.delay_high_ms < 60_000.0,
-            f"policy: delays must be 0 <= low <= high; got {self.delay_low_ms} to {self.delay_high_ms} ms.",
+            0.0 <= self.delay_min_ms <= self.delay_max_ms < 60_000.0,
+            f"policy: delays must be 0 <= low <= high; got {self.delay_min_ms} to {self.delay_max_ms} ms.",
         )
 
 
@@ -104,10 +112,10 @@ class PolicyNode(Loop):
         robot = load_robot(params.robot)
         ignored = lambda _message: None  # noqa: E731 - messages are taken, not called back
         self._truth: TruthObserver | None = None
-        keep_to(params.cpus)
+        set_cpu_affinity(params.cpus)
         self._policy, self._observer = self._make(robot.joints, robot.name)
         if params.condition:
-            check_told(params.policy, self._policy)
+            require_committed_prefix(params.policy, self._policy)
         self._force = InForce(node, self._policy.joints, robot.limits, params.handover_s) if params.condition else None
         self._random = random.Random(params.seed)
         self._instruction = ""
@@ -118,7 +126,7 @@ class PolicyNode(Loop):
         self._inference_s = self._doubt_most = self._doubt_sum = 0.0
         self._ready: tuple[int, JointTrajectory] | None = None
         told = self._truth is not None
-        self._truth_sub = node.create_subscription(String, topics.SIM_TRUTH, ignored, topics.LATCHED) if told else None
+        self._truth_sub = node.create_subscription(String, topics.GROUND_TRUTH, ignored, topics.LATCHED) if told else None
         self._joints_sub = node.create_subscription(JointStateMessage, topics.JOINT_STATES, ignored, topics.SENSOR)
         self._camera_subs = {
             name: node.create_subscription(ImageMessage, topics.CAMERA.format(name), ignored, topics.IMAGE)
@@ -126,46 +134,36 @@ class PolicyNode(Loop):
         }
         self._instruction_sub = node.create_subscription(String, topics.INSTRUCTION, ignored, topics.LATCHED)
         self._chunk_pub = node.create_publisher(JointTrajectory, topics.CHUNK, topics.RELIABLE)
-        self._doubt_pub = node.create_publisher(Float64, topics.DOUBT, topics.RELIABLE)
+        self._doubt_pub = node.create_publisher(Float64, topics.UNCERTAINTY, topics.RELIABLE)
         self._diagnostics_pub = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.RELIABLE)
-        warm_up = getattr(self._policy, "warm_up", None)
-        if warm_up is not None:
-            warm_up()
+        self._policy.warm_up()
         node.get_logger().info(f"policy {params.policy} for {robot.name} is ready")
 
-    def _make(self, joints: tuple[str, ...], robot: str) -> tuple[Policy, Observer | TruthObserver]:
+    def _make(self, joints: tuple[str, ...], robot: str) -> tuple[Policy, Synchroniser | TruthObserver]:
         params = self._params
-        if params.policy == "expert":
-            from vla_ros.nodes.common.ground_truth import TruthObserver
-            from vla_ros.sim.so101.expert import Expert
+        file = Path(params.checkpoint)
+        file = file if file.is_file() else config_dir() / "checkpoints" / file
+        context = PolicyContext(
+            joints, robot, file, params.condition, params.device, params.engine, params.precision, params.threads,
+            functools.partial(self._ground_truth_path, joints),
+        )  # fmt: skip
+        policy = make_policy(params.policy, context)
+        return policy, self._truth or Synchroniser(policy.cameras, joints, params)
 
-            expert = Expert()
-            told = self._truth = TruthObserver(joints)
+    def _ground_truth_path(self, joints: tuple[str, ...]) -> TargetPath:
+        """Targets of the simulator's expert; made only for a policy that needs the ground truth."""
+        from vla_ros.nodes.common.ground_truth import TruthObserver
+        from vla_ros.sim.so101.expert import Expert
 
-            def path(_observation: Observation, count: int, dt_s: float) -> Array:
-                if told.truth is None:
-                    raise RecordError("the expert was asked before any truth came.")
-                return expert.target_path(told.truth, count * dt_s, dt_s)
+        expert, observer = Expert(), TruthObserver(joints)
+        self._truth = observer
 
-            return make_policy("expert", joints=joints, truth=path), told
-        policy: Policy
-        if params.policy == "learned":
-            file = Path(params.checkpoint)
-            file = file if file.is_file() else config_dir() / "checkpoints" / file
-            policy = make_policy(
-                "learned",
-                checkpoint=file,
-                robot=robot,
-                joints=joints,
-                threads=params.threads,
-                condition=params.condition,
-                device=params.device,
-                engine=params.engine,
-                precision=params.precision,
-            )
-        else:
-            policy = make_policy(params.policy, joints=joints)
-        return policy, Observer(policy.cameras, joints, params)
+        def path(_observation: Observation, count: int, dt_s: float) -> Array:
+            if observer.truth is None:
+                raise RecordError("no ground truth has been received yet.")
+            return expert.target_path(observer.truth, count * dt_s, dt_s)
+
+        return path
 
     def step(self, late_ns: int) -> None:
         """Take what came; infer if it is time and there is something new to see."""
@@ -200,7 +198,7 @@ class PolicyNode(Loop):
                     self._refuse(Refusal("malformed", str(error)))
         if self._force is not None:
             self._force.listen()
-        if not isinstance(self._observer, Observer):
+        if not isinstance(self._observer, Synchroniser):
             return
         try:
             for name, subscription in self._camera_subs.items():
@@ -216,13 +214,13 @@ class PolicyNode(Loop):
         begun, asked_ns = time.monotonic(), self._time.now_ns()
         told = {} if self._force is None else {"committed": self._force.committed(asked_ns)}
         try:
-            chunk = check_answer(self._params.policy, self._policy.infer(observation, **told))
+            chunk = check_chunk(self._params.policy, self._policy.infer(observation, **told))
         except RecordError as error:
             self._refuse(Refusal("policy", str(error)))
             return
         self._inference_s += time.monotonic() - begun
         self._counts["inferences"] += 1
-        delay = self._random.uniform(self._params.delay_low_ms, self._params.delay_high_ms)
+        delay = self._random.uniform(self._params.delay_min_ms, self._params.delay_max_ms)
         self._ready = self._time.now_ns() + round(delay * 1e6), chunk_to_message(chunk)
         if self._force is not None:
             self._force.took(self._ready[0] - asked_ns)
@@ -252,7 +250,7 @@ class PolicyNode(Loop):
         self._counts["short"] += bool(self._short)
 
     def _tell_doubt(self) -> None:
-        doubt = getattr(self._policy, "doubt_rad", None)
+        doubt = self._policy.uncertainty_rad
         if doubt is not None:
             self._doubt_pub.publish(Float64(data=doubt))
             self._counts["doubts"] += 1
@@ -261,7 +259,7 @@ class PolicyNode(Loop):
     def _doubts(self) -> dict[str, float]:
         """Mean and most of what was published, where anything was [rad]."""
         count = self._counts["doubts"]
-        return {"doubt_rad_mean": self._doubt_sum / count, "doubt_rad_most": self._doubt_most} if count else {}
+        return {"uncertainty_rad_mean": self._doubt_sum / count, "uncertainty_rad_max": self._doubt_most} if count else {}
 
     def _refuse(self, refusal: Refusal) -> None:
         self._refusal = refusal

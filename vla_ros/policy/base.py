@@ -1,21 +1,26 @@
-"""What a policy is, and how one is made by name."""
+"""The policy contract: observation in, action chunk out; policies are found by name.
+
+A policy of your own needs `joints`, `cameras`, `infer` and `reset` (`SimplePolicy`) and the decorator `@policy("name")`.
+Derive it from `Policy` to declare more: a committed prefix, an uncertainty, a warm-up, units.
+"""
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol, TypeVar
 
-from vla_ros.core.errors import ConfigError, UnknownName
-from vla_ros.core.records import Chunk, Observation
+from vla_ros.core.errors import ConfigError
+from vla_ros.core.records import Array, Chunk, Observation
+from vla_ros.policy.real_time_chunking import CommittedPrefix
+from vla_ros.registry import Registry
 
 
-class Policy(Protocol):
-    """Observation in, chunk out. It may be slow; it never sleeps, and never sees a clock.
-
-    The node makes one of your own as `make(joints=...)`, with the robot's joints in the order of its file. What else it
-    needs (weights, a device) it knows itself, or reads from the environment. A chunk's positions are absolute, in rad.
+class SimplePolicy(Protocol):
+    """The minimum that a policy has; `@policy("name")` accepts a class or function that makes one.
 
     Attributes:
         joints: Names of the joints it commands, in the order of the chunk's columns.
@@ -26,83 +31,178 @@ class Policy(Protocol):
     cameras: tuple[str, ...]
 
     def infer(self, observation: Observation) -> Chunk:
-        """The chunk that answers `observation`, with the same stamp.
-
-        One that has a second argument called `committed` is told what is being executed, see `committed.Committed`.
-        One that has an attribute `doubt_rad` is asked it after every chunk, and one with `warm_up()` before the first.
-
-        Raises:
-            RecordError: The observation lacks a camera or a joint, or names one it does not know.
-        """
+        """See `Policy.infer`."""
         ...
 
     def reset(self) -> None:
-        """Forget everything about the episode so far."""
+        """See `Policy.reset`."""
         ...
 
 
-def check_told(name: str, policy: Policy) -> None:
-    """Pass a policy that can be told what is being executed.
+class Policy(ABC):
+    """A policy and what it declares about itself. It may be slow; it neither sleeps nor reads a clock.
 
-    Raises:
-        ConfigError: It cannot.
+    Attributes:
+        joints: Names of the joints it commands, in the order of the chunk's columns.
+        cameras: Names of the cameras it needs; empty for none.
+        units: Unit of a chunk's positions. Only "rad" is supported.
+        accepts_committed_prefix: Whether `infer` uses its second argument.
+        needs_ground_truth: Whether it reads the simulator's ground truth in place of camera images.
+        uncertainty_rad: Uncertainty of the last chunk [rad]; None before the first chunk, and for policies that report
+            none.
     """
-    if "committed" not in inspect.signature(policy.infer).parameters:
-        raise ConfigError(f'policy: "{name}" cannot be told of the plan in force.')
+
+    joints: tuple[str, ...]
+    cameras: tuple[str, ...] = ()
+    units: ClassVar[str] = "rad"
+    accepts_committed_prefix: bool = False
+    needs_ground_truth: ClassVar[bool] = False
+    uncertainty_rad: float | None = None
+
+    @abstractmethod
+    def infer(self, observation: Observation, committed: CommittedPrefix | None = None) -> Chunk:
+        """Compute the chunk for `observation`, with the stamp of `observation` and absolute positions.
+
+        Args:
+            observation: Newest synchronised observation.
+            committed: Part of the active plan that is executed before this chunk takes over; None if unknown. Passed
+                only to policies with `accepts_committed_prefix`.
+
+        Raises:
+            RecordError: The observation lacks a camera or a joint, or has an unknown joint.
+        """
+
+    def reset(self) -> None:
+        """Start a new episode. The default does nothing."""
+
+    def warm_up(self) -> None:
+        """Do work that would delay the first chunk; called once before the first observation. Default: nothing."""
 
 
-def check_answer(name: str, answer: object) -> Chunk:
-    """What the policy called `name` answered, if it is a chunk.
+class _Adapter(Policy):
+    """Makes a `SimplePolicy` a `Policy` without optional capabilities."""
 
-    Raises:
-        ConfigError: It is something else.
+    def __init__(self, policy: SimplePolicy) -> None:
+        self._policy = policy
+        self.joints, self.cameras = policy.joints, policy.cameras
+
+    def infer(self, observation: Observation, committed: CommittedPrefix | None = None) -> Chunk:
+        return self._policy.infer(observation)
+
+    def reset(self) -> None:
+        self._policy.reset()
+
+
+TargetPath = Callable[[Observation, int, float], Array]
+"""(observation, waypoints K, period [s]) -> absolute targets from the ground truth, shape (K, J) [rad]."""
+
+
+@dataclass(frozen=True)
+class PolicyContext:
+    """What a policy can be made from; each policy uses the fields that it needs.
+
+    Attributes:
+        joints: Joints of the robot, in the order of its file; None: those of the checkpoint.
+        robot: Name of the robot; a checkpoint of another robot is refused. None: any robot.
+        checkpoint: File of the network's weights.
+        real_time_chunking: Adapt chunks to the committed prefix given to `infer`.
+        device: "cpu", "cuda", "cuda:0" and so on.
+        engine: How the network is executed, see `vla_ros/policy/inference/engine.py`.
+        precision: Of the image encoders, "float32" or "bf16".
+        threads: CPU threads of the whole process for the network.
+        ground_truth: Makes the source of targets from the simulator's ground truth; called only by policies that
+            need it. None outside the simulator.
     """
-    if not isinstance(answer, Chunk):
-        raise ConfigError(
-            f'policy "{name}" must answer with a Chunk, as Chunk.from_rate(observation.stamp_ns, self.joints, '
-            f"positions, dt_s) makes one; it gave {type(answer).__name__}."
-        )
-    return answer
+
+    joints: tuple[str, ...] | None = None
+    robot: str | None = None
+    checkpoint: Path | None = None
+    real_time_chunking: bool = False
+    device: str = "cpu"
+    engine: str = "auto"
+    precision: str = "float32"
+    threads: int = 1
+    ground_truth: Callable[[], TargetPath] | None = None
+
+    def need_joints(self, policy: str) -> tuple[str, ...]:
+        """The joints.
+
+        Raises:
+            ConfigError: They are not given; the text names `policy`.
+        """
+        if self.joints is None:
+            raise ConfigError(f'policy "{policy}" needs the joints of the robot.')
+        return self.joints
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-_POLICIES: dict[str, Callable[..., Policy]] = {}
+policies: Registry[Callable[[PolicyContext], Policy]] = Registry(
+    "policy",
+    builtin={
+        "learned": "vla_ros.policy.checkpoint_policy",
+        "expert": "vla_ros.policy.scripted",
+        "hold": "vla_ros.policy.hold",
+    },
+)
+"""Functions that make a policy from a `PolicyContext`, by name."""
+
+Make = TypeVar("Make", bound=Callable[..., object])
 
 
-def policy(name: str) -> Callable[[F], F]:
-    """Register a class or function that makes a policy under `name`."""
+def policy(name: str) -> Callable[[Make], Make]:
+    """Register a class or function under `name`. It is called as `make(joints=...)` and returns a policy."""
 
-    def add(make: F) -> F:
-        _POLICIES[name] = make
+    def add(make: Make) -> Make:
+        @functools.wraps(make, updated=())
+        def from_context(context: PolicyContext) -> Policy:
+            joints = context.need_joints(name)
+            try:
+                made = make(joints=joints)
+            except TypeError as error:
+                raise ConfigError(f'policy "{name}" cannot be made with joints=...: {error}.') from error
+            return made if isinstance(made, Policy) else _Adapter(made)  # type: ignore[arg-type]
+
+        policies.register(name)(from_context)
         return make
 
     return add
 
 
-def make_policy(name: str, **options: Any) -> Policy:
-    """Make the policy called `name`: "learned", "expert" or "hold", or one of one's own.
+def make_policy(name: str, context: PolicyContext) -> Policy:
+    """Make the policy called `name`.
 
     Args:
-        name: Its name in the registry; or "module:name", which imports `module` first, where `@policy("name")` is.
-        options: Keyword arguments of its constructor.
+        name: Name in the registry: "learned", "expert", "hold" or one of your own; "module:name" imports `module` first.
+        context: What it can be made from.
 
     Raises:
-        UnknownName: There is none of that name.
-        ConfigError: An option does not fit.
+        UnknownName: There is no policy of that name; the text names the nearest.
+        ConfigError: The module cannot be imported, the context lacks something, or the policy's units are not "rad".
     """
-    import vla_ros.policy.checkpoint_policy  # noqa: F401  (each registers itself)
+    made = policies.get(name)(context)
+    if made.units != "rad":
+        raise ConfigError(f'policy "{name}" has units "{made.units}"; only "rad" is supported.')
+    return made
 
-    module, _, name = name.rpartition(":")
-    if module:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ConfigError(f'policy module "{module}" cannot be imported: {error}.') from None
-    if name not in _POLICIES:
-        raise UnknownName("policy", name, _POLICIES)
-    make = _POLICIES[name]
-    try:
-        inspect.signature(make).bind(**options)
-    except TypeError as error:
-        raise ConfigError(f'policy "{name}" is made with {", ".join(options) or "no argument"}: {error}.') from None
-    return make(**options)
+
+def require_committed_prefix(name: str, policy: Policy) -> None:
+    """Accept only a policy that uses a committed prefix.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    if not policy.accepts_committed_prefix:
+        raise ConfigError(f'policy "{name}" does not accept a committed prefix (accepts_committed_prefix is False).')
+
+
+def check_chunk(name: str, result: object) -> Chunk:
+    """Return `result` of the policy called `name` if it is a chunk.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(result, Chunk):
+        raise ConfigError(
+            f'policy "{name}" must return a Chunk, for example Chunk.from_rate(observation.stamp_ns, self.joints, '
+            f"positions, dt_s); it returned {type(result).__name__}."
+        )
+    return result

@@ -11,7 +11,7 @@ import torch
 from vla_ros.core.errors import ConfigError, RecordError
 from vla_ros.core.records import NS, Chunk, Observation, reorder
 from vla_ros.core.trajectory import Plan
-from vla_ros.policy.base import policy
+from vla_ros.policy.base import Policy, PolicyContext, policies
 from vla_ros.policy.curve_chunk import curve_chunk, is_curve
 from vla_ros.policy.inference.device_images import image_input
 from vla_ros.policy.inference.engine import Engine, find_engine
@@ -19,7 +19,7 @@ from vla_ros.policy.network.build import Model
 from vla_ros.policy.network.checkpoint import CheckpointInfo, load_checkpoint
 from vla_ros.policy.network.config import Act
 from vla_ros.policy.network.model import ActorModel
-from vla_ros.policy.real_time_chunking import Committed, pin
+from vla_ros.policy.real_time_chunking import CommittedPrefix, pin
 from vla_ros.policy.text.encoders import Sentences
 
 
@@ -41,15 +41,14 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-@policy("learned")
-class LearnedPolicy:
+class CheckpointPolicy(Policy):
     """A checkpoint at work.
 
     Attributes:
         joints: Names it commands, in the order it was trained with.
         cameras: Names of the cameras it needs.
         info: What the checkpoint says about itself.
-        doubt_rad: How far the horizons of a mixture lie apart on what was sent last, the mean over its waypoints and
+        uncertainty_rad: How far the horizons of a mixture lie apart on what was sent last, the mean over its waypoints and
             the arm's joints [rad]; None before the first chunk, and for networks without a mixture.
     """
 
@@ -94,7 +93,7 @@ class LearnedPolicy:
         device: str = "cpu",
         engine: str = "auto",
         precision: str = "float32",
-    ) -> LearnedPolicy:
+    ) -> CheckpointPolicy:
         """Wrap a model in memory, which moves to `device`, without touching the number of threads (for training)."""
         self = cls.__new__(cls)
         self._setup(model, info, condition, find_device(device), engine, precision)
@@ -115,15 +114,15 @@ class LearnedPolicy:
                 "this checkpoint's head cannot be conditioned on the plan in force: that takes a flow, or a spline of "
                 "degree 3 to 5; leave `condition` off."
             )
-        self._condition = condition
+        self.accepts_committed_prefix = condition
         self.joints, self.cameras = info.model.joints, info.model.cameras
         m, actor = info.model, info.model.actor
         self._steps = tuple(actor is not None and name in actor.gripper for name in self.joints)
         self._sentences = Sentences(m.language, m.words, m.backbone.weights, info.sentences)
         self._sentences(info.instruction)  # what its encoder lacks is said now, not under way
-        self.doubt_rad: float | None = None
+        self.uncertainty_rad = None
 
-    def infer(self, observation: Observation, committed: Committed | None = None) -> Chunk:
+    def infer(self, observation: Observation, committed: CommittedPrefix | None = None) -> Chunk:
         """See `Policy.infer`; an empty instruction stands for the one of training.
 
         A mixture of horizons sends as far as its horizons agree, and no more: the less sure, the shorter the
@@ -140,7 +139,7 @@ class LearnedPolicy:
         joints = torch.from_numpy(observation.positions[order].astype(np.float32))[None].to(self._device)
         images = self._look([observation.images[name] for name in self.cameras])
         words = self._words(observation.instruction or self.info.instruction)
-        committed = committed if self._condition else None
+        committed = committed if self.accepts_committed_prefix else None
         stamp = observation.stamp_ns
         wanted = self._wanted(committed, stamp) if committed is not None and self._guides else None
         if wanted is not None and isinstance(self._model, ActorModel):
@@ -149,7 +148,7 @@ class LearnedPolicy:
         else:
             act = self._engine(images, joints, words, seed=stamp)
         count = act.execute[0]
-        self.doubt_rad = None if act.apart is None else float(act.apart[0, :count].mean())
+        self.uncertainty_rad = None if act.apart is None else float(act.apart[0, :count].mean())
         return self._chunk(stamp, act, None if self._guides else committed)
 
     def _words(self, sentence: str) -> torch.Tensor:
@@ -163,7 +162,7 @@ class LearnedPolicy:
         except ConfigError as error:
             raise RecordError(f'"{sentence}" is new to this checkpoint: {error}') from None
 
-    def _wanted(self, committed: Committed, stamp_ns: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def _wanted(self, committed: CommittedPrefix, stamp_ns: int) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Where the plan in force is at the waypoints, and how firmly that is wanted; None where nothing is."""
         spline = self.info.model.spline
         times = spline.dt_s * np.arange(1.0, spline.waypoints + 1)
@@ -173,7 +172,7 @@ class LearnedPolicy:
         rows = (committed.targets(stamp_ns, times), mask)
         return tuple(torch.from_numpy(x).float()[None].to(self._device) for x in rows)  # type: ignore[return-value]
 
-    def _chunk(self, stamp_ns: int, act: Act, committed: Committed | None) -> Chunk:
+    def _chunk(self, stamp_ns: int, act: Act, committed: CommittedPrefix | None) -> Chunk:
         """What is sent: a spline's own curve as far as its waypoints are worth executing, else the waypoints."""
         spline, rows = self.info.model.spline, act.waypoints[0, : act.execute[0]].double().cpu().numpy()
         if act.points is None or not is_curve(spline):
@@ -194,10 +193,31 @@ class LearnedPolicy:
         still = np.zeros(len(self.joints))
         nothing = Observation(0, images, self.joints, still)
         self.infer(nothing)
-        if self._condition:
-            self.infer(nothing, Committed(Plan.hold(self.joints, still, 0), NS // 5, NS // 2))
+        if self.accepts_committed_prefix:
+            self.infer(nothing, CommittedPrefix(Plan.hold(self.joints, still, 0), NS // 5, NS // 2))
         self.reset()
 
     def reset(self) -> None:
         """Forget how sure the last chunk was; the network has no memory."""
-        self.doubt_rad = None
+        self.uncertainty_rad = None
+
+
+@policies.register("learned")
+def make_checkpoint_policy(context: PolicyContext) -> Policy:
+    """Make the policy of `context.checkpoint`.
+
+    Raises:
+        ConfigError: No checkpoint is given, or see `CheckpointPolicy`.
+    """
+    if context.checkpoint is None:
+        raise ConfigError('policy "learned" needs a checkpoint.')
+    return CheckpointPolicy(
+        context.checkpoint,
+        context.robot,
+        context.joints,
+        context.threads,
+        context.real_time_chunking,
+        context.device,
+        context.engine,
+        context.precision,
+    )

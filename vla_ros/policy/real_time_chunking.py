@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_ros.beast.basis import sample_basis
 from vla_ros.core.records import NS, Array
+from vla_ros.core.splines import uniform_basis
 from vla_ros.core.trajectory import Plan
 from vla_ros.policy.action_spline import SplineConfig
 
@@ -28,7 +28,7 @@ RIDGE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Committed:
+class CommittedPrefix:
     """The plan in force, and until when it will be followed for certain.
 
     Attributes:
@@ -45,7 +45,7 @@ class Committed:
     speed: float = 1.0
 
     @classmethod
-    def until(cls, plan: Plan, asked_ns: int, handover_ns: int, tail_ns: int, speed: float = 1.0) -> Committed | None:
+    def until(cls, plan: Plan, asked_ns: int, handover_ns: int, tail_ns: int, speed: float = 1.0) -> CommittedPrefix | None:
         """What is committed when the next chunk takes over at `handover_ns`; None of a plan that is at rest by then.
 
         Args:
@@ -82,7 +82,7 @@ class Committed:
         return mask
 
 
-def pin(control: Array, spline: SplineConfig, committed: Committed, stamp_ns: int, steps: Array) -> Array | None:
+def pin(control: Array, spline: SplineConfig, committed: CommittedPrefix, stamp_ns: int, steps: Array) -> Array | None:
     """Control points moved so that the curve goes through the plan's position and velocity at the hand-over.
 
     Of all that do, those are taken whose curve changes least from there on.
@@ -103,12 +103,12 @@ def pin(control: Array, spline: SplineConfig, committed: Committed, stamp_ns: in
         return None
     n, p, u = spline.control_points, spline.degree, at_s / duration
     state = committed.plan.at(committed.handover_ns)
-    rows = np.concatenate([sample_basis(u, n, p, k) / duration**k for k in range(2)])
+    rows = np.concatenate([uniform_basis(u, n, p, k) / duration**k for k in range(2)])
     wanted = np.stack([state.position, state.velocity / committed.speed]) - rows @ control
     wanted[:, steps] = 0.0
     if not np.abs(wanted[0]).max() <= PIN_CAP_RAD:
         return None
-    later = sample_basis(np.linspace(u, 1.0, 8 * n), n, p)
+    later = uniform_basis(np.linspace(u, 1.0, 8 * n), n, p)
     metric = later.T @ later / len(later) + RIDGE * np.eye(n)
     spread = np.linalg.solve(metric, rows.T)
     moved: Array = control + spread @ np.linalg.solve(rows @ spread, wanted)
