@@ -1,4 +1,4 @@
-"""What a row of the fault suite is."""
+"""One row of the fault-injection suite: what is injected, and what must follow."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from scene import Scene, Setup
+from faults.scene import Scene, Setup
 
-Act = Callable[[Scene], object]
-STARTING_S, SEEING_S, WATCHED_S = 4.5, 2.0, 2.5
-"""To start every process, arm and swing; longer where a policy sees; how long the arm is watched afterwards [s]."""
+Injection = Callable[[Scene], object]
+START_S, POLICY_START_S, RECOVERY_S = 4.5, 2.0, 2.5
+"""Time to start every process, arm and move; in addition where a learned policy is loaded; how long the arm is
+observed after the fault is removed [s]."""
 
 
 @dataclass(frozen=True)
@@ -18,41 +19,43 @@ class Fault:
     """One row.
 
     Attributes:
-        name: What goes wrong.
-        begin: Injects it.
-        final: The state it must lead to; the one it is injected in where it must do nothing; "silent" where
-            commands end.
-        within_s: Greatest time until that state, or until commands end [s]; not asked where nothing must come of it.
-        reason: What the supervisor's reason or one of its counters must say.
-        end: Ends the fault; after it nothing may recover that must not.
-        rests: Whether the arm must come to rest while the fault lasts.
+        name: What fails; the key of the row in docs/faults.md.
+        inject: Injects the fault.
+        final_state: State that the supervisor must reach; equal to `initial_state` where the fault must have no
+            effect; "silent" where the commands must end.
+        within_s: Maximum time until that state, or until the commands end [s]; not checked where it is the initial one.
+        reason: Text that the supervisor's reason or one of its counters must contain.
+        remove: Removes the fault; afterwards a stopped arm must not start again by itself.
+        must_rest: Whether the arm must come to rest while the fault lasts.
         setup: How the scene differs from a moving arm among healthy processes.
-        lead: Brings the moving arm into the state `at` first.
-        at: The state in which the fault is injected.
-        look_s: How long a fault that must do nothing, or is left to the plan's own rest, lasts [s].
+        prepare: Brings the moving arm into `initial_state`.
+        initial_state: State in which the fault is injected.
+        observe_s: How long a fault lasts that must have no effect, or after which the active plan ends at rest [s].
     """
 
     name: str
-    begin: Act
-    final: str
+    inject: Injection
+    final_state: str
     within_s: float = 0.0
     reason: str = ""
-    end: Act = lambda _scene: None
-    rests: bool = True
+    remove: Injection = lambda _scene: None
+    must_rest: bool = True
     setup: Setup = Setup()  # noqa: RUF009 - frozen
-    lead: Act = lambda _scene: None
-    at: str = "running"
-    look_s: float = 3.5
+    prepare: Injection = lambda _scene: None
+    initial_state: str = "running"
+    observe_s: float = 3.5
 
     @property
     def expected_s(self) -> float:
-        """How long the row takes on a quiet machine, all told [s]."""
-        eyes = SEEING_S if self.setup.sight else 0.0
-        return STARTING_S + eyes + (self.look_s if self.final == self.at else self.within_s) + WATCHED_S
+        """Duration of the row on a machine without other load [s]."""
+        policy = POLICY_START_S if self.setup.learned_policy else 0.0
+        fault = self.observe_s if self.final_state == self.initial_state else self.within_s
+        return START_S + policy + fault + RECOVERY_S
 
 
-STEADY: dict[str, Any] = {"final": "running", "rests": False}
-"""Nothing may come of it."""
-OWN_REST: dict[str, Any] = {"final": "running", "rests": True}
-"""No good chunk comes any more: the plan in force ends at rest."""
-BUTTON = Setup(supervisor=("-p", "estop_heartbeat_s:=0.5"))
+NO_EFFECT: dict[str, Any] = {"final_state": "running", "must_rest": False}
+"""The arm keeps moving."""
+PLAN_ENDS: dict[str, Any] = {"final_state": "running", "must_rest": True}
+"""No valid chunk arrives any more: the active plan ends at rest."""
+BUTTON = Setup(supervisor=("-p", "estop_timeout_s:=0.5"))
+"""The supervisor requires a heartbeat of the emergency-stop button."""

@@ -1,14 +1,16 @@
-"""The fault suite: its rows are whole, and a fault really goes through it."""
+"""The fault-injection suite: its rows and its table agree, and a fault runs from end to end."""
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from faults import results_table
+from faults.rows import FAULTS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,49 +20,52 @@ def vla_faults(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
 
 
-def test_every_fault_has_a_name_of_its_own() -> None:
-    listed = vla_faults("--list").stdout.splitlines()
-    names = [line for line in listed if line]
+def table_rows() -> list[str]:
+    lines = (ROOT / "docs" / "faults.md").read_text().splitlines()
+    return [line for line in lines if line.startswith("| ")][1:]
+
+
+def test_every_fault_has_a_unique_name() -> None:
+    names = vla_faults("--list").stdout.splitlines()
+    assert names == [fault.name for fault in FAULTS]
     assert len(names) >= 60
     assert len(set(names)) == len(names)
 
 
-def test_every_row_that_is_kept_is_of_a_fault_there_is_and_did_what_it_must() -> None:
-    listed = vla_faults("--list").stdout.splitlines()
-    kept = [line for line in (ROOT / "docs" / "faults.md").read_text().splitlines() if line.startswith("| ")][1:]
-    names = [line.split("|")[1].strip() for line in kept]
-    assert names == [name for name in listed if name in names]
+def test_every_row_of_the_table_is_of_an_existing_fault_and_has_passed() -> None:
+    suite = [fault.name for fault in FAULTS]
+    names = [line.split("|")[1].strip() for line in table_rows()]
+    assert names == [name for name in suite if name in names]
     assert len(names) >= 60
-    assert all(line.endswith("| as it must |") for line in kept)
+    assert all(results_table.passed(line) for line in table_rows())
 
 
-def test_rows_are_kept_beside_the_others_and_only_good_ones_are_not_missing(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("table", ROOT / "faults" / "table.py")
-    assert spec
-    assert spec.loader
-    table = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(table)
-    table.FILE = tmp_path / "faults.md"
+def test_new_rows_replace_old_ones_and_failed_rows_count_as_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "faults.md"
+    monkeypatch.setattr(results_table, "FILE", file)
     names = ("one", "two", "three")
-    table.write({"two": "| two | running | as it must |"}, names, whole=False)
-    assert "Not run yet: one, three." in table.FILE.read_text()
-    table.write({"one": "| one | stopped | **NOT**: late |"}, names, whole=False)
-    assert list(table.known()) == ["one", "two"]
-    assert table.good() == {"two"}
-    table.write({name: f"| {name} | stopped | as it must |" for name in names}, names, whole=True)
-    assert "3 faults, 0 not as they must be." in table.FILE.read_text()
-    assert "Every row is of one run." in table.FILE.read_text()
-    assert "Not run yet" not in table.FILE.read_text()
+    results_table.write({"two": results_table.format_row(["two", "running"], [])}, names, complete=False)
+    assert "Not run yet: one, three." in file.read_text()
+    results_table.write({"one": results_table.format_row(["one", "stopped"], ["late"])}, names, complete=False)
+    assert "| one | stopped | **FAILED**: late |" in file.read_text()
+    assert list(results_table.read_rows()) == ["one", "two"]
+    assert results_table.passed_names() == {"two"}
+    results_table.write({name: results_table.format_row([name, "stopped"], []) for name in names}, names, complete=True)
+    assert "3 faults, 0 failed." in file.read_text()
+    assert "Every row is from one run." in file.read_text()
+    assert "Not run yet" not in file.read_text()
 
 
-def test_no_row_that_is_kept_and_good_is_missing() -> None:
-    kept = [line for line in (ROOT / "docs" / "faults.md").read_text().splitlines() if line.endswith("| as it must |")]
+def test_a_passed_row_is_not_missing() -> None:
+    passed = {line.split("|")[1].strip() for line in table_rows() if results_table.passed(line)}
     missing = vla_faults("--missing", "--list").stdout.splitlines()
-    assert not {line.split("|")[1].strip() for line in kept} & set(missing)
+    assert not passed & set(missing)
 
 
 @pytest.mark.graph
-def test_ctrl_c_ends_a_run_at_once_and_says_how_to_go_on(ros_domain: int) -> None:
+def test_ctrl_c_ends_a_run_and_reports_its_progress(ros_domain: int) -> None:
     command = [sys.executable, "-m", "vla_ros.cli", "faults", "--only", "policy s"]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert run.stderr is not None
@@ -68,13 +73,13 @@ def test_ctrl_c_ends_a_run_at_once_and_says_how_to_go_on(ros_domain: int) -> Non
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=30)
     assert run.returncode == 130
-    assert "ended after 0 of 3" in err
+    assert "interrupted after 0 of 3" in err
     assert "Traceback" not in err
     assert "0 faults" in out
 
 
 @pytest.mark.graph
-def test_a_fault_is_injected_and_judged(ros_domain: int) -> None:
-    done = vla_faults("--only", "emergency stop asked for")
-    assert "| emergency stop asked for | estopped |" in done.stdout, done.stdout + done.stderr
+def test_a_fault_is_injected_and_checked(ros_domain: int) -> None:
+    done = vla_faults("--only", "emergency stop requested")
+    assert "| emergency stop requested | estopped |" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0, done.stdout

@@ -28,6 +28,7 @@ BASE = ("ros", "sim", "train", "report")
 EXTRA = {
     "test": ("dev", "bench", "lerobot", "video", "machines", "tensorboard", "backbones", "language"),
     "bench": ("dev", "bench", "lerobot"),
+    "experiment": ("dev", "bench", "lerobot"),
     "export": ("lerobot", "video"),
 }
 TORCH_WITHOUT_GPU = "torch==2.13.0"  # known to come as a CPU build; any other may bring gigabytes of CUDA

@@ -1,6 +1,6 @@
-/* Another system clock for one process: LD_PRELOAD this, name a file of one int64 in VLA_CLOCK, and write into it
-   by how many nanoseconds the clock shall be ahead. The monotonic clock stays as it is, as when a clock is set, and
-   waits until an instant of the system clock end when that instant is shown here. */
+/* A settable system clock for one process. Preload this library (LD_PRELOAD) and name a file of one int64 in VLA_CLOCK:
+   the number of nanoseconds by which the process's system clock is ahead of the true one. The monotonic clock is not
+   changed, and a wait until a time of the system clock ends when this clock shows that time. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -51,8 +51,8 @@ time_t time(time_t *out) {
     return fine.tv_sec;
 }
 
-/* The deadline as the kernel counts it; one before 2001 is on the monotonic clock. */
-static const struct timespec *counted(const struct timespec *deadline, struct timespec *out) {
+/* The deadline on the true system clock; a deadline before 2001 is on the monotonic clock and is returned as it is. */
+static const struct timespec *true_deadline(const struct timespec *deadline, struct timespec *out) {
     if (!ahead || !deadline || deadline->tv_sec < 1000000000) return deadline;
     int64_t ns = deadline->tv_sec * NS + deadline->tv_nsec - *ahead;
     out->tv_sec = ns / NS;
@@ -66,7 +66,7 @@ int pthread_cond_timedwait(pthread_cond_t *restrict cond, pthread_mutex_t *restr
     struct timespec out;
     if (!wait) wait = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", "GLIBC_2.3.2"); /* dlsym may find an older one */
     if (!wait) wait = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
-    return wait(cond, mutex, counted(deadline, &out));
+    return wait(cond, mutex, true_deadline(deadline, &out));
 }
 
 int pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, clockid_t which,
@@ -74,19 +74,19 @@ int pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, clockid
     static int (*wait)(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *);
     struct timespec out;
     if (!wait) wait = dlsym(RTLD_NEXT, "pthread_cond_clockwait");
-    return wait(cond, mutex, which, counted(deadline, &out));
+    return wait(cond, mutex, which, true_deadline(deadline, &out));
 }
 
 int pthread_mutex_timedlock(pthread_mutex_t *mutex, const struct timespec *deadline) {
     static int (*lock)(pthread_mutex_t *, const struct timespec *);
     struct timespec out;
     if (!lock) lock = dlsym(RTLD_NEXT, "pthread_mutex_timedlock");
-    return lock(mutex, counted(deadline, &out));
+    return lock(mutex, true_deadline(deadline, &out));
 }
 
 int sem_timedwait(sem_t *sem, const struct timespec *deadline) {
     static int (*wait)(sem_t *, const struct timespec *);
     struct timespec out;
     if (!wait) wait = dlsym(RTLD_NEXT, "sem_timedwait");
-    return wait(sem, counted(deadline, &out));
+    return wait(sem, true_deadline(deadline, &out));
 }

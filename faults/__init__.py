@@ -1,0 +1,1 @@
+"""Fault-injection suite: breaks real processes on purpose while a simulated arm moves."""
