@@ -1,4 +1,4 @@
-"""Every relative link of the tracked Markdown files resolves to a file, and every anchor to a heading."""
+"""Links, anchors and file names in the tracked Markdown files lead to files and headings that exist."""
 
 import re
 import subprocess
@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(\s*([^()\s]+)\s*\)")
+FILE = re.compile(r"(?:vla_ros|bench|config|docs|examples|experiments|faults|launch|test)(?:/[\w.-]+)+/?")
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 
 
@@ -52,9 +53,22 @@ def broken_links(page: Path) -> list[str]:
     return broken
 
 
+def missing_files(page: Path) -> list[str]:
+    """The files of the repository that a page names in code spans and that do not exist."""
+    spans = re.findall(r"`([^`]+)`", FENCE.sub("", page.read_text(encoding="utf-8")))
+    return [span for span in spans if FILE.fullmatch(span) and not (ROOT / span).exists()]
+
+
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_resolves(page: Path) -> None:
     assert broken_links(page) == []
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in pages() if p.name != "CHANGELOG.md"], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    assert missing_files(page) == []
 
 
 def test_a_broken_link_and_a_broken_anchor_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +84,11 @@ def test_a_broken_link_and_a_broken_anchor_are_found(tmp_path: Path, monkeypatch
         "[a](missing.md) [b](other.md#no-heading) [c](#none) [wrapped\ntext](other.md#twice-2) [![d](no.png)](other.md)"
     )
     assert broken_links(page) == ["missing.md", "other.md#no-heading", "#none", "other.md#twice-2", "no.png"]
+
+
+def test_a_missing_file_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "`test/test_docs_links.py` `config/robots/` `docs/missing.md` `./vla test` `test/core -q` `runs/demo`\n"
+    )
+    assert missing_files(page) == ["docs/missing.md"]
