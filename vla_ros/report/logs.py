@@ -1,4 +1,4 @@
-"""Reads the folder that a run leaves; whatever is not there, or was cut short, is named and left out."""
+"""Reads the log files of a run; missing and unreadable files are recorded, never an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-LOGS = (
+REQUIRED_LOGS = (
     "run.json",
     "episodes.jsonl",
     "sim.json",
@@ -22,23 +22,23 @@ LOGS = (
     "observer.json",
     "commands.npz",
 )
-"""What a whole run leaves. Films and `baseline.npz` are extras."""
-BASELINE = "baseline.npz"
+"""Files that every complete run writes. Videos and the baseline loop are optional."""
+BASELINE_LOG = "baseline.npz"
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass
 class Logs:
-    """Everything a run wrote that could be read.
+    """The readable contents of a run folder.
 
     Attributes:
-        folder: Where.
-        tables: Contents of the JSON files, by file name; an empty one where the file is missing.
-        arrays: Contents of the NumPy files, likewise.
-        episodes: One mapping per episode that ended, in order.
-        missing: Names of the logs that are not there.
-        unreadable: Names of the logs that are there and could not be read.
+        folder: The folder.
+        tables: Contents of the JSON files by file name.
+        arrays: Contents of the NumPy files by file name.
+        episodes: One mapping per finished episode, in order.
+        missing: Names of the files that do not exist.
+        unreadable: Names of the files that exist and could not be read.
     """
 
     folder: Path
@@ -49,16 +49,16 @@ class Logs:
     unreadable: list[str] = field(default_factory=list)
 
     def table(self, name: str) -> dict[str, Any]:
-        """A JSON file's contents, empty where there are none."""
+        """Contents of a JSON file; empty if it was not read."""
         return self.tables.get(name, {})
 
     def array(self, name: str, key: str) -> npt.NDArray[Any] | None:
-        """An array of a NumPy file, None where there is none."""
+        """An array of a NumPy file; None if it was not read."""
         return self.arrays.get(name, {}).get(key)
 
-    def films(self) -> list[int]:
-        """Numbers of the episodes that were filmed."""
-        names = [p.stem.removeprefix("film_") for p in self.folder.glob("film_*.npz")]
+    def videos(self) -> list[int]:
+        """Numbers of the episodes that have a video, ascending."""
+        names = [p.stem.removeprefix("video_") for p in self.folder.glob("video_*.npz")]
         return sorted(int(n) for n in names if n.isdecimal())
 
 
@@ -72,15 +72,15 @@ def _read_episodes(file: Path) -> list[dict[str, Any]]:
 
 
 def read_arrays(file: Path) -> Arrays:
-    """Every array of an .npz file; nothing in it is ever executed."""
+    """Every array of an .npz file. Pickled objects are refused, so that a file cannot execute code."""
     with np.load(file, allow_pickle=False) as data:
         return {name: data[name] for name in data.files}
 
 
 def read_logs(folder: Path) -> Logs:
-    """Read a run's folder; never fails over what a run left there."""
+    """Read the log files of a run folder; raises no error for their contents."""
     logs = Logs(folder)
-    for name in (*LOGS, BASELINE):
+    for name in (*REQUIRED_LOGS, BASELINE_LOG):
         file = folder / name
         if not file.is_file():
             logs.missing.append(name)

@@ -1,4 +1,4 @@
-"""The page: everything about a run in one file that can be mailed, and looked at rather than read."""
+"""Writes the report page of a run: one HTML file that needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from vla_ros.core.errors import VlaError
 from vla_ros.core.limit_monitor import QUANTITIES
 from vla_ros.core.records import NS
 from vla_ros.core.robot import Limits
-from vla_ros.report import film, plots
-from vla_ros.report import formatting as words
-from vla_ros.report.curves import curves, stretch
-from vla_ros.report.figures import period_errors_us
-from vla_ros.report.logs import BASELINE, LOGS, Logs, read_logs
-from vla_ros.report.summary import summarise_logs
+from vla_ros.report import animation, formatting, plots
+from vla_ros.report.curves import command_curves, plotted_interval
+from vla_ros.report.logs import BASELINE_LOG, REQUIRED_LOGS, Logs, read_logs
+from vla_ros.report.summary import period_errors_us, summarise_logs
 
 HERE = Path(__file__).parent
-FILM_HZ = 10.0
-FILM_BYTES = 3_000_000
+ANIMATION_HZ = 10.0
+"""Frame rate of the animation; reduced until it fits into `ANIMATION_BYTES` [Hz]."""
+ANIMATION_BYTES = 3_000_000
 
 
 def write_report(folder: Path) -> dict[str, Any]:
-    """Write `report.json`, `report.html` and the film into a run's folder.
+    """Write `report.json`, `report.html` and the animation into the folder of a run.
 
     Args:
-        folder: What the nodes wrote to; any of their files may be missing.
+        folder: Folder with the log files of the nodes; any of them may be missing.
 
     Returns:
         The contents of `report.json`.
@@ -40,132 +39,143 @@ def write_report(folder: Path) -> dict[str, Any]:
     logs = read_logs(folder)
     summary = summarise_logs(logs)
     (folder / "report.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    shown = film.choose(logs)
-    page = render_page(logs, summary, shown, _film(logs, shown))
+    shown = animation.select_episode(logs)
+    page = render_page(logs, summary, shown, _write_animation(logs, shown))
     (folder / "report.html").write_text(page, encoding="utf-8")
     return summary
 
 
-def _film(logs: Logs, number: int | None) -> dict[str, str] | None:
-    """Encode the film, keep a copy beside the page, and hand back what the page embeds."""
-    loaded = None if number is None else film.load(logs, number)
-    if loaded is None:
+def _write_animation(logs: Logs, number: int | None) -> dict[str, str] | None:
+    """Encode the video of an episode, save it beside the page, and return what the page embeds."""
+    video = None if number is None else animation.load_frames(logs, number)
+    if video is None:
         return None
-    frames, rate = loaded
-    made, ending = b"", ""
-    for wanted_hz in (FILM_HZ, 5.0, 2.5, 1.0):
-        made, ending = film.encode(*film.thin(frames, rate, wanted_hz))
-        if len(made) <= FILM_BYTES:
+    frames, rate_hz = video
+    data, extension = b"", ""
+    for target_hz in (ANIMATION_HZ, 5.0, 2.5, 1.0):
+        data, extension = animation.encode(*animation.subsample(frames, rate_hz, target_hz))
+        if len(data) <= ANIMATION_BYTES:
             break
-    (logs.folder / f"film.{ending}").write_bytes(made)
+    (logs.folder / f"animation.{extension}").write_bytes(data)
     return {
-        "moving": _uri(made, f"image/{ending}"),
-        "still": _uri(film.still(frames[-1]), "image/jpeg"),
+        "moving": _data_uri(data, f"image/{extension}"),
+        "still": _data_uri(animation.encode_jpeg(frames[-1]), "image/jpeg"),
         "width": str(frames.shape[2]),
         "height": str(frames.shape[1]),
     }
 
 
-def _uri(data: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+def _data_uri(data: bytes, media_type: str) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def render_page(logs: Logs, summary: dict[str, Any], shown: int | None, moving: dict[str, str] | None) -> str:
-    """The HTML, complete in itself."""
+def render_page(logs: Logs, summary: dict[str, Any], shown: int | None, video: dict[str, str] | None) -> str:
+    """Render the HTML.
+
+    Args:
+        logs: The logs of the run.
+        summary: Their summary.
+        shown: Number of the episode in the animation, or None.
+        video: Data URIs "moving" and "still", and "width" and "height"; None without an animation.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("page.html.j2").render(
         s=summary,
-        words=words,
+        formatting=formatting,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        film=moving,
-        shown=film.episode(logs, shown),
-        drawn=_drawn(logs, shown),
-        cells=cells(logs, summary, shown),
+        video=video,
+        shown=animation.find_episode(logs, shown),
+        plotted=_plotted_episode(logs, shown),
+        tiles=episode_tiles(logs, summary, shown),
         cards=cards(summary),
         motions=motions(logs, summary, shown),
-        peaks=Markup(plots.peaks(summary["peak_ratio"])) if summary["peak_ratio"] else None,
-        periods=periods(logs),
+        limit_use=Markup(plots.limit_use(summary["peak_ratio"])) if summary["peak_ratio"] else None,
+        period_errors=period_errors(logs),
         latencies=latencies(logs),
-        plan_rows=plots.tally(summary["plans"], "accepted"),
-        chunk_rows=plots.tally(summary["chunks"], "planned"),
-        absent=[n for n in summary["missing"] if n in LOGS] + summary["unreadable"],
+        plan_rows=plots.acceptance_bars(summary["plans"], "accepted"),
+        chunk_rows=plots.acceptance_bars(summary["chunks"], "planned"),
+        incomplete=[n for n in summary["missing"] if n in REQUIRED_LOGS] + summary["unreadable"],
     )
 
 
-def cells(logs: Logs, summary: dict[str, Any], shown: int | None) -> list[dict[str, Any]]:
-    """One coloured cell per episode, and an empty one for each that was asked for and never ended."""
-    rows = []
+def episode_tiles(logs: Logs, summary: dict[str, Any], shown: int | None) -> list[dict[str, Any]]:
+    """One tile per finished episode, and one for each requested episode that did not finish."""
+    tiles = []
     for e in logs.episodes:
         seconds = float(e.get("seconds", 0.0))
-        end = "done" if e["success"] else "not done"
-        title = f"episode {e['episode'] + 1}, seed {e.get('seed', '?')}: {end} after {seconds:.1f} s"
-        rows.append(
+        result = "success" if e["success"] else "failure"
+        tiles.append(
             {
-                "kind": "yes" if e["success"] else "no",
+                "kind": result,
                 "text": f"{seconds:.1f}" if e["success"] else f"{seconds:.0f}",
-                "title": title,
+                "title": f"episode {e['episode'] + 1}, seed {e.get('seed', '?')}: {result} after {seconds:.1f} s",
+                "shown": e["episode"] == shown,
             }
         )
-        rows[-1]["shown"] = e["episode"] == shown
-    asked = summary["episodes_asked"]
-    left = max(0, asked - len(rows)) if isinstance(asked, int) else 0
-    return rows + [{"kind": "never", "text": "", "title": "never came to its end", "shown": False}] * left
+    requested = summary["episodes_requested"]
+    remaining = max(0, requested - len(tiles)) if isinstance(requested, int) else 0
+    return tiles + [{"kind": "unfinished", "text": "", "title": "not finished", "shown": False}] * remaining
 
 
 def cards(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Key figures: value, what it is, and a note."""
+    """The key figures: value, label and note."""
     s = summary
-    error, bare, latency, peaks = (
+    error, baseline, latency, peaks = (
         s[k] for k in ("period_error_us", "baseline_period_error_us", "capture_to_command_ms", "peak_ratio")
     )
     highest = max((v for v in peaks.values() if v is not None), default=None) if peaks else None
     plans = s["plans"] or {"accepted": None, "refused": {}}
-    agree = {True: "both command topics agree", False: "command topics disagree", None: "topics not compared"}
+    comparison = {True: "both command topics agree", False: "command topics disagree", None: "topics not compared"}
+    fmt = formatting
     return [
-        (words.percent(s["success_rate"]), "success", words.interval(s)),
+        (fmt.percent(s["success_rate"]), "success", fmt.interval(s)),
         (
-            words.number(s["command_rate_hz"], 0, "Hz"),
+            fmt.number(s["command_rate_hz"], 0, "Hz"),
             "command rate",
-            _note((s["commands"], f"{words.count(s['commands'])} commands"), (True, agree[s["topics_agree"]])),
+            _note((s["commands"], f"{fmt.count(s['commands'])} commands"), (True, comparison[s["topics_agree"]])),
         ),
         (
-            words.microseconds(error["p99"]),
+            fmt.microseconds(error["p99"]),
             "period error, 99 %",
             _note(
-                (error["p50"], f"median {words.microseconds(error['p50'])}"),
-                (bare["p99"], f"99 % of a bare loop beside it: {words.microseconds(bare['p99'])}"),
+                (error["p50"], f"median {fmt.microseconds(error['p50'])}"),
+                (baseline["p99"], f"baseline loop, 99 %: {fmt.microseconds(baseline['p99'])}"),
             ),
         ),
-        (words.percent(highest, 2), "of a limit, at most", "every joint, every quantity, the whole run"),
+        (fmt.percent(highest, 2), "of a limit at most", "over all joints, quantities and commands"),
         (
-            words.number(latency["p50"], 0, "ms"),
+            fmt.number(latency["p50"], 0, "ms"),
             "capture to command",
             _note(
-                (latency["p99"], f"99 % within {words.number(latency['p99'], 0, 'ms')}"),
-                (words.delay(s) or None, f"{words.delay(s)} to every inference"),
+                (latency["p99"], f"99 % within {fmt.number(latency['p99'], 0, 'ms')}"),
+                (fmt.delay(s) or None, f"{fmt.delay(s)} to every inference"),
             ),
         ),
-        (words.largest_jump(s), "steps at hand-overs", f"at most {words.jump(s)}" if s["handover_jump"] else ""),
         (
-            words.count(plans["accepted"]),
-            "plans in force",
+            fmt.max_discontinuity(s),
+            "switch discontinuity",
+            f"at most {fmt.discontinuities(s)}" if s["switch_discontinuity"] else "",
+        ),
+        (
+            fmt.count(plans["accepted"]),
+            "accepted plans",
             _note((s["plans"], f"{sum(plans['refused'].values())} refused")),
         ),
         (
-            words.number(s["inference_ms"], 1, "ms"),
+            fmt.number(s["inference_ms"], 1, "ms"),
             "inference",
             _note(
-                (s["camera_hz"], f"cameras {words.number(s['camera_hz'], 1, 'Hz')}"),
-                (s["real_time_factor"], f"physics {words.number(s['real_time_factor'], 2)} × real time"),
+                (s["camera_hz"], f"cameras {fmt.number(s['camera_hz'], 1, 'Hz')}"),
+                (s["real_time_factor"], f"physics {fmt.number(s['real_time_factor'], 2)} × real time"),
             ),
         ),
     ]
 
 
 def _note(*parts: tuple[Any, str]) -> str:
-    """What is known of a card's small print: the texts whose figure is there."""
+    """Join the texts whose figure is known."""
     return "; ".join(text for figure, text in parts if figure is not None)
 
 
@@ -177,42 +187,48 @@ def _limits(summary: dict[str, Any]) -> Limits | None:
 
 
 def motions(logs: Logs, summary: dict[str, Any], shown: int | None) -> list[dict[str, Any]]:
-    """The four drawings of one episode's motion; none where the commands or the limits are not known."""
-    limits, part = _limits(summary), stretch(logs, _drawn(logs, shown))
-    found = curves(logs, *part) if part else None
-    if found is None or limits is None or found.values[0].shape[1] != len(limits.joints):
+    """The plots of position, velocity, acceleration and jerk; none if the commands or the limits are unknown."""
+    limits, interval = _limits(summary), plotted_interval(logs, _plotted_episode(logs, shown))
+    curves = command_curves(logs, *interval) if interval else None
+    if curves is None or limits is None or curves.values[0].shape[1] != len(limits.joints):
         return []
     return [
-        {"name": plots.NAMES[k], "unit": plots.UNITS[k], "svg": Markup(plots.motion(found, limits, k))}
+        {"name": plots.NAMES[k], "unit": plots.UNITS[k], "svg": Markup(plots.joint_motion(curves, limits, k))}
         for k in range(len(QUANTITIES))
     ]
 
 
-def _drawn(logs: Logs, shown: int | None) -> dict[str, Any] | None:
-    """The episode whose motion is drawn: the film's, if its commands were kept; of a long run only the end is."""
-    episode, stamps = film.episode(logs, shown) or _any_episode(logs), logs.array("commands.npz", "stamps_ns")
+def _plotted_episode(logs: Logs, shown: int | None) -> dict[str, Any] | None:
+    """The episode of the animation, else the first success; None if its commands were not kept.
+
+    Of a long run, the observer keeps only the last commands.
+    """
+    episode = animation.find_episode(logs, shown) or _first_success(logs)
+    stamps = logs.array("commands.npz", "stamps_ns")
     if not episode or "start_ns" not in episode or stamps is None or not len(stamps):
         return None
     return episode if int(episode["start_ns"]) >= int(stamps[0]) - NS else None
 
 
-def _any_episode(logs: Logs) -> dict[str, Any] | None:
+def _first_success(logs: Logs) -> dict[str, Any] | None:
+    """The first successful episode, else the first; None without episodes."""
     return next((e for e in logs.episodes if e["success"]), logs.episodes[0] if logs.episodes else None)
 
 
-def periods(logs: Logs) -> Markup | None:
-    """Histogram of the period error, None without the loop's log."""
-    found = []
-    for name in ("loop.npz", BASELINE):
-        late, period = logs.array(name, "late_ns"), logs.array(name, "period_ns")
-        errors = None if late is None or period is None else period_errors_us(late, int(period))
-        found.append(errors if errors is not None and len(errors) else None)
-    if found[0] is None:
+def period_errors(logs: Logs) -> Markup | None:
+    """Histogram of the period errors; None without the log of the command loop."""
+    errors = []
+    for name in ("loop.npz", BASELINE_LOG):
+        latency, period = logs.array(name, "wake_latency_ns"), logs.array(name, "period_ns")
+        found = None if latency is None or period is None else period_errors_us(latency, int(period))
+        errors.append(found if found is not None and len(found) else None)
+    if errors[0] is None:
         return None
-    return Markup(plots.periods(found[0], found[1], float(logs.arrays["loop.npz"]["period_ns"]) / 1e3))
+    period_us = float(logs.arrays["loop.npz"]["period_ns"]) / 1e3
+    return Markup(plots.period_error_histogram(errors[0], errors[1], period_us))
 
 
 def latencies(logs: Logs) -> Markup | None:
-    """Histogram of the latency, None where no plan was followed."""
-    found = logs.array("commands.npz", "capture_to_command_ns")
-    return Markup(plots.latencies(found / 1e6)) if found is not None and len(found) else None
+    """Histogram of the latency from image capture to command; None if no plan was executed."""
+    values = logs.array("commands.npz", "capture_to_command_ns")
+    return Markup(plots.latency_histogram(values / 1e6)) if values is not None and len(values) else None

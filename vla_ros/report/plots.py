@@ -1,4 +1,4 @@
-"""The drawings of the page."""
+"""The plots of the report page, as SVG."""
 
 from __future__ import annotations
 
@@ -8,97 +8,113 @@ import numpy as np
 import numpy.typing as npt
 
 from vla_ros.core.robot import Limits
-from vla_ros.report.curves import Curves, envelope
+from vla_ros.report.curves import CommandCurves, envelope
 from vla_ros.report.formatting import microseconds, percent
-from vla_ros.report.svg import Drawing, Scale, ticks, trim
+from vla_ros.report.svg import Drawing, Scale, tick_label, ticks
 
 Floats = npt.NDArray[np.float64]
 UNITS = ("rad", "rad/s", "rad/s²", "rad/s³")
 NAMES = ("Position", "Velocity", "Acceleration", "Jerk")
 WIDTH = 480.0
-_LEFT, _RIGHT, _STRIP, _GAP = 52.0, 8.0, 62.0, 24.0
-_COLUMNS = 400
+"""Width of every plot [px]."""
+_LEFT, _RIGHT, _PANEL, _GAP = 52.0, 8.0, 62.0, 24.0
+_BINS = 400
 
 
-def motion(curves: Curves, limits: Limits, order: int) -> str:
-    """One quantity of every joint against its limits; what lies beyond them is shaded."""
-    top, step = 20.0, _STRIP + _GAP
+def joint_motion(curves: CommandCurves, limits: Limits, order: int) -> str:
+    """One quantity of every joint with its limits; the region beyond a limit is shaded.
+
+    Args:
+        curves: The commands and their derivatives.
+        limits: The limits of the robot, for the same joints.
+        order: Index into `NAMES`: 0 position to 3 jerk.
+    """
+    top, step = 20.0, _PANEL + _GAP
     bottom = top + step * len(limits.joints) - _GAP
     d = Drawing(WIDTH, bottom + 62.0, f"{NAMES[order]} of every joint over one episode, with its limits")
-    x = Scale(0.0, curves.length, _LEFT, WIDTH - _RIGHT)
+    x = Scale(0.0, curves.duration, _LEFT, WIDTH - _RIGHT)
     bounds = (None, limits.velocity, limits.acceleration, limits.jerk)[order]
     for j, joint in enumerate(limits.joints):
         high = float(limits.upper[j] if bounds is None else bounds[j])
         low = float(limits.lower[j] if bounds is None else -bounds[j])
-        _strip(d, x, top + j * step, curves.seconds[order], curves.values[order][:, j], (low, high))
+        _joint_panel(d, x, top + j * step, curves.seconds[order], curves.values[order][:, j], (low, high))
         d.text(_LEFT, top + j * step - 5, joint.replace("_", " "), "joint")
-    d.rug((float(v) for v in x(curves.handovers)), bottom + 5, bottom + 13, "handover")
+    d.mark_row((float(v) for v in x(curves.handovers)), bottom + 5, bottom + 13, "handover")
     d.line(_LEFT, bottom + 18, WIDTH - _RIGHT, bottom + 18, "axis")
-    d.x_axis(x, bottom + 18, "time in the episode [s]", ticks(0.0, curves.length, 6))
+    d.x_axis(x, bottom + 18, "time in the episode [s]", ticks(0.0, curves.duration, 6))
     return str(d)
 
 
-def _strip(d: Drawing, x: Scale, top: float, seconds: Floats, values: Floats, bounds: tuple[float, float]) -> None:
-    """One joint's curve between its limits."""
+def _joint_panel(
+    d: Drawing, x: Scale, top: float, seconds: Floats, values: Floats, bounds: tuple[float, float]
+) -> None:
+    """The curve of one joint between its limits."""
     low, high = bounds
-    most = max([high, *values.tolist()]) if len(values) else high
-    least = min([low, *values.tolist()]) if len(values) else low
+    maximum = max([high, *values.tolist()]) if len(values) else high
+    minimum = min([low, *values.tolist()]) if len(values) else low
     pad = 0.1 * (high - low)
-    y = Scale(max(most, high + pad), min(least, low - pad), top, top + _STRIP)
+    y = Scale(max(maximum, high + pad), min(minimum, low - pad), top, top + _PANEL)
     left, width = x.start, x.end - x.start
-    for bound, edge in ((high, top), (low, top + _STRIP)):
+    for bound, edge in ((high, top), (low, top + _PANEL)):
         at = float(y(bound))
         d.box(left, min(at, edge), width, abs(at - edge), "beyond")
         d.line(left, at, x.end, at, "limit")
-        d.text(left - 5, at + 4, trim(bound, 3), "tick", "end")
+        d.text(left - 5, at + 4, tick_label(bound, 3), "tick", "end")
     if low < 0.0 < high:
         d.line(left, float(y(0.0)), x.end, float(y(0.0)), "zero")
         if (0.0 - low) / (high - low) > 0.25:
             d.text(left - 5, float(y(0.0)) + 4, "0", "tick", "end")
     if len(values):
-        kept = envelope(seconds, values, _COLUMNS)
-        d.path(x(kept[0]), y(kept[1]), "curve")
+        reduced = envelope(seconds, values, _BINS)
+        d.path(x(reduced[0]), y(reduced[1]), "curve")
 
 
-def peaks(ratios: dict[str, float | None]) -> str:
-    """How much of each limit the whole run used."""
+def limit_use(ratios: dict[str, float | None]) -> str:
+    """Bar chart of the largest fraction of each limit that the run reached."""
     d = Drawing(WIDTH, 196.0, "Largest fraction of each limit that was reached")
     known = [v for v in ratios.values() if v is not None]
     x = Scale(0.0, max(1.08, *known) if known else 1.08, 96.0, WIDTH - 12.0)
-    one = float(x(1.0))
-    d.box(one, 8, x.end - one, 138, "beyond")
-    for i, (kind, ratio) in enumerate(ratios.items()):
+    limit = float(x(1.0))
+    d.box(limit, 8, x.end - limit, 138, "beyond")
+    for i, (quantity, ratio) in enumerate(ratios.items()):
         y = 14.0 + 34.0 * i
-        d.text(x.start - 8, y + 17, kind, "label", "end")
+        d.text(x.start - 8, y + 17, quantity, "label", "end")
         if ratio is None:
             d.text(x.start + 6, y + 17, "not known", "tick")
             continue
-        over = ratio > 1.0 + 1e-6
-        d.box(x.start, y, float(x(ratio)) - x.start, 24, "bad" if over else "bar", f"{kind}: {100 * ratio:.3f} %")
+        exceeded = ratio > 1.0 + 1e-6
+        title = f"{quantity}: {100 * ratio:.3f} %"
+        d.box(x.start, y, float(x(ratio)) - x.start, 24, "exceeded" if exceeded else "bar", title)
         d.text(float(x(min(ratio, 1.0))) - 7, y + 17, percent(ratio, 2), "inbar", "end")
-    d.line(one, 6, one, 146, "limit")
+    d.line(limit, 6, limit, 146, "limit")
     d.line(x.start, 146, x.end, 146, "axis")
     marks = [v for v in ticks(0.0, x.high, 5) if v <= x.high]
     d.x_axis(x, 146, "largest value reached, in % of the limit", marks, [f"{100 * m:.0f}" for m in marks])
     return str(d)
 
 
-def periods(errors: Floats, baseline: Floats | None, period_us: float) -> str:
-    """Histogram of the period error, both axes logarithmic, with that of a bare loop over it."""
+def period_error_histogram(errors: Floats, baseline: Floats | None, period_us: float) -> str:
+    """Histogram of the period error on logarithmic axes, with that of the baseline loop as an outline.
+
+    Args:
+        errors: Of the command loop, shape (n,), n >= 1 [us].
+        baseline: Of the baseline loop [us]; None without one.
+        period_us: Period of the loops [us].
+    """
     low, high = 0.1, 10.0 ** np.ceil(np.log10(max(float(errors.max()), period_us * 2.0, 1e3)))
     if baseline is not None and len(baseline):
         high = max(high, 10.0 ** np.ceil(np.log10(max(float(baseline.max()), 1.0))))
     edges = np.geomspace(low, high, 1 + int(10 * np.log10(high / low)))
     groups = [(errors, "fill")] + ([(baseline, "outline")] if baseline is not None and len(baseline) else [])
     shares = [np.histogram(np.clip(g, low, high), edges)[0] / len(g) for g, _ in groups]
-    least = 10.0 ** np.floor(np.log10(min(1.0 / len(g) for g, _ in groups)))
-    d = Drawing(WIDTH, 292.0, "How far wake-ups were from the period: command loop and bare loop")
+    minimum = 10.0 ** np.floor(np.log10(min(1.0 / len(g) for g, _ in groups)))
+    d = Drawing(WIDTH, 292.0, "Period error of the command loop and of the baseline loop")
     top, bottom = 26.0, 240.0
     x = Scale(low, high, _LEFT, WIDTH - 24.0, log=True)
-    y = Scale(least, 1.0, bottom, top, log=True)
-    _decades(d, x, y, least)
+    y = Scale(minimum, 1.0, bottom, top, log=True)
+    _decade_grid(d, x, y, minimum)
     for share, (_, kind) in zip(shares, groups, strict=True):
-        px, py = _stairs(edges, share, x, y)
+        px, py = _histogram_outline(edges, share, x, y)
         d.path(px, py, kind, closed=kind == "fill")
     at = float(x(period_us))
     d.line(at, top, at, bottom, "mark")
@@ -109,30 +125,31 @@ def periods(errors: Floats, baseline: Floats | None, period_us: float) -> str:
     return str(d)
 
 
-def _decades(d: Drawing, x: Scale, y: Scale, least: float) -> None:
-    value = least
+def _decade_grid(d: Drawing, x: Scale, y: Scale, minimum: float) -> None:
+    """Horizontal grid lines at the powers of ten, labelled in percent."""
+    value = minimum
     while value <= 1.0 + 1e-12:
         at = float(y(value))
-        d.line(x.start, at, x.end, at, "grid" if value > least else "axis")
+        d.line(x.start, at, x.end, at, "grid" if value > minimum else "axis")
         d.text(x.start - 5, at + 4, f"{100 * value:.10f}".rstrip("0").rstrip("."), "tick", "end")
         value *= 10.0
     d.text(2, 11, "% of periods", "tick")
 
 
-def _stairs(edges: Floats, heights: Floats, x: Scale, y: Scale) -> tuple[Floats, Floats]:
-    """Outline of a histogram, down to the axis at both ends."""
+def _histogram_outline(edges: Floats, heights: Floats, x: Scale, y: Scale) -> tuple[Floats, Floats]:
+    """Pixels of the outline of a histogram, from the axis to the axis."""
     tops = y(np.maximum(heights, y.low))
     foot = [y.start]
     return x(np.repeat(edges, 2)), np.concatenate([foot, np.repeat(tops, 2), foot])
 
 
-def latencies(milliseconds: Floats) -> str:
-    """Histogram of the time from an image to the first command that it influenced."""
-    p50, p99, most = np.percentile(milliseconds, [50, 99, 100])
-    marks = ticks(0.0, float(most) * 1.05, 6)
+def latency_histogram(milliseconds: Floats) -> str:
+    """Histogram of the latency from image capture to the first command of the plan based on it, shape (n,) [ms]."""
+    p50, p99, maximum = np.percentile(milliseconds, [50, 99, 100])
+    marks = ticks(0.0, float(maximum) * 1.05, 6)
     high = marks[-1] + (marks[1] - marks[0])
     counts, edges = np.histogram(milliseconds, np.linspace(0.0, high, 49))
-    d = Drawing(WIDTH, 292.0, "Time from image capture to the first command it influenced")
+    d = Drawing(WIDTH, 292.0, "Latency from image capture to the first command of the plan based on it")
     top, bottom = 26.0, 240.0
     x = Scale(0.0, high, _LEFT, WIDTH - _RIGHT)
     y = Scale(0.0, max(1.0, 1.08 * float(counts.max())), bottom, top)
@@ -154,11 +171,16 @@ def latencies(milliseconds: Floats) -> str:
     return str(d)
 
 
-def tally(group: dict[str, Any] | None, done: str) -> list[tuple[str, int, float]]:
-    """Bars of what was taken and what refused: name, count, share of the longest."""
+def acceptance_bars(group: dict[str, Any] | None, accepted: str) -> list[tuple[str, int, float]]:
+    """Rows of the bar chart of accepted and refused plans or chunks: name, count, length relative to the longest.
+
+    Args:
+        group: `plans` or `chunks` of the summary.
+        accepted: Key of the accepted ones: "accepted" or "planned".
+    """
     if group is None:
         return []
-    counts = [(done, int(group[done] or 0))]
+    counts = [(accepted, int(group[accepted] or 0))]
     counts += sorted(
         ((f"refused: {k.replace('_', ' ')}", int(v)) for k, v in group["refused"].items()), key=lambda item: -item[1]
     )
