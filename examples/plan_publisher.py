@@ -1,8 +1,8 @@
-"""A motion planner of one's own: publishes one finished plan on the plan topic, and says what came of it.
+"""Example of a motion planner outside this package: publishes one plan and reports whether it was accepted.
 
-A plan is a trajectory_msgs/JointTrajectory with position, velocity and acceleration at every knot, stamped with
-the time of its first knot. The supervisor permits it only if it starts exactly where the arm is commanded to be,
-stays inside every limit and ends at rest; so the node splices onto the plan in force, which the supervisor publishes.
+A plan is a trajectory_msgs/JointTrajectory with position, velocity and acceleration at every knot. Its stamp is the
+time of its first knot. The supervisor accepts a plan only if it starts in the commanded state, stays within every limit
+and ends at rest. The node therefore starts its plan at the end of the active plan, which the supervisor publishes.
 
     python examples/plan_publisher.py --ros-args -p joint:=shoulder_pan -p move:=0.4
 """
@@ -20,7 +20,7 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def quintic(u: float) -> tuple[float, float, float]:
-    """From 0 to 1 with no velocity or acceleration at either end, and its first two derivatives by u."""
+    """A quintic from 0 to 1, at rest at both ends, and its first two derivatives by u."""
     return (
         u**3 * (10 - 15 * u + 6 * u**2),
         30 * u**2 * (1 - u) ** 2,
@@ -29,39 +29,39 @@ def quintic(u: float) -> tuple[float, float, float]:
 
 
 class MoveOne(Node):
-    """Moves one joint once."""
+    """Moves one joint by a given angle."""
 
     def __init__(self) -> None:
-        """Wait for the plan in force."""
+        """Declare the parameters and subscribe to the active plan."""
         super().__init__("move_one")
         self.joint = self.declare_parameter("joint", "shoulder_pan").value
         self.move = self.declare_parameter("move", 0.4).value
-        self.in_force: JointTrajectory | None = None
+        self.active_plan: JointTrajectory | None = None
         self.sent: JointTrajectory | None = None
         self.sent_ns = 0
         self.accepted = False
         self.publisher = self.create_publisher(JointTrajectory, "vla/plan", 10)
-        self.create_subscription(JointTrajectory, "vla/plan_in_force", self.on_plan, LATCHED)
+        self.create_subscription(JointTrajectory, "vla/active_plan", self.on_plan, LATCHED)
 
-    def on_plan(self, in_force: JointTrajectory) -> None:
-        """The answer to a plan is that it comes back as the one in force."""
-        self.in_force = in_force
-        self.accepted = self.sent is not None and in_force.header.stamp == self.sent.header.stamp
+    def on_plan(self, active_plan: JointTrajectory) -> None:
+        """Keep the active plan; the plan that was sent is accepted when it becomes the active plan."""
+        self.active_plan = active_plan
+        self.accepted = self.sent is not None and active_plan.header.stamp == self.sent.header.stamp
 
     def send(self) -> None:
-        """Send a plan if there is one to follow on and somebody listens; once a second, until one is permitted."""
+        """Send a plan once a second if there is an active plan to start from and a subscriber."""
         now = self.get_clock().now().nanoseconds
-        armed = self.in_force is not None and len(self.in_force.points) > 0
+        armed = self.active_plan is not None and len(self.active_plan.points) > 0
         if armed and self.publisher.get_subscription_count() > 0 and now - self.sent_ns > 10**9:
-            self.sent, self.sent_ns = self.plan(self.in_force), now
+            self.sent, self.sent_ns = self.plan(self.active_plan), now
             self.publisher.publish(self.sent)
 
-    def plan(self, in_force: JointTrajectory) -> JointTrajectory:
-        """From the rest that the plan in force holds, `move` rad further in `DURATION_S`."""
+    def plan(self, active_plan: JointTrajectory) -> JointTrajectory:
+        """A plan from the end of the active plan that moves the joint by `move` [rad] in `DURATION_S`."""
         start = self.get_clock().now().nanoseconds + int(LEAD_S * 1e9)
-        plan = JointTrajectory(joint_names=list(in_force.joint_names))
+        plan = JointTrajectory(joint_names=list(active_plan.joint_names))
         plan.header.stamp = Time(sec=start // 10**9, nanosec=start % 10**9)
-        rest = list(in_force.points[-1].positions)
+        rest = list(active_plan.points[-1].positions)
         j = plan.joint_names.index(self.joint)
         for k in range(KNOTS):
             u = k / (KNOTS - 1)
@@ -78,14 +78,14 @@ class MoveOne(Node):
 
 
 def main() -> None:
-    """Send one plan; exit status 0 if it was permitted."""
+    """Send plans until one is accepted, for 10 s at most; exit status 0 if one was accepted."""
     rclpy.init()
     node = MoveOne()
     end = node.get_clock().now().nanoseconds + int(10e9)
     while not node.accepted and node.get_clock().now().nanoseconds < end:
         node.send()
         rclpy.spin_once(node, timeout_sec=0.1)
-    print("permitted" if node.accepted else "not permitted; see /vla/state for the reason")
+    print("accepted" if node.accepted else "not accepted; see /vla/state for the reason")
     sys.exit(0 if node.accepted else 1)
 
 

@@ -1,10 +1,10 @@
-"""The whole graph: cameras and joints -> policy -> planner -> supervisor -> commands, with an observer beside it.
+"""Launches the complete graph: cameras, joints -> policy -> planner -> supervisor -> commands, and the observer.
 
     ros2 launch vla_ros vla.launch.py
     ros2 launch vla_ros vla.launch.py source:=none checkpoint:=/path/to/my.safetensors
 
-With `source:=none` nothing is simulated: bring up your robot's driver and cameras on the topics that the
-parameter file names. The supervisor starts disarmed and moves nothing until it is armed by its service.
+With `source:=none` nothing is simulated: start the driver and the cameras of your robot on the topics of
+docs/architecture.md. The supervisor starts disarmed; it publishes no command until its service `vla/arm` is called.
 """
 
 from __future__ import annotations
@@ -23,49 +23,49 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 ARGUMENTS = {
     "source": (
         "mujoco",
-        "Where joints and cameras come from: mujoco, or none for a robot of your own.",
+        "Source of joints and images: mujoco, or none for your own robot.",
         ["mujoco", "none"],
     ),
     "robot": ("so101", "A name in config/robots, or the path of a robot file.", None),
-    "task": ("pick_place", "The scene and task of the simulation.", None),
-    "policy": ("learned", "The policy: learned, expert (simulation only), hold, or a registered one.", None),
+    "task": ("pick_place", "Task of the simulation.", None),
+    "policy": ("learned", "Name of the policy: learned, expert (simulation only), hold, or one of your own.", None),
     "checkpoint": (
         "so101_pick_place_beast_moh.safetensors",
-        "The checkpoint of a learned policy: a name in config/checkpoints, or a path.",
+        "Checkpoint of a learned policy: a name in config/checkpoints, or a path.",
         None,
     ),
     "use_sim_time": (
         "false",
-        "Whether time is a simulator's /clock (Gazebo, Isaac Sim); with source:=none.",
+        "Use the /clock of a simulator (Gazebo, Isaac Sim); with source:=none.",
         ["true", "false"],
     ),
-    "params": (str(CONFIG / "vla.yaml"), "The parameter file of all nodes: rates, ages, topics.", None),
+    "params": (str(CONFIG / "vla.yaml"), "Parameter file of all nodes.", None),
 }
 
-# Which of the arguments each executable takes as ROS parameters, in the order of the data.
+# The launch arguments that each executable takes as ROS parameters, in the order of the data flow.
 NODES = {
     "sim_node": ("robot", "task"),
-    "cameras_node": (),
+    "camera_monitor_node": (),
     "policy_node": ("robot", "policy", "checkpoint"),
     "planner_node": ("robot",),
     "supervisor_node": ("robot",),
     "observer_node": ("robot",),
 }
 
-# Who each is where security is on (`./vla security`); without it this means nothing.
+# Security enclaves that differ from the node name (`./vla security`); without security they have no effect.
 ENCLAVES = {"sim_node": "/robot"}
 
 
 def text(name: str) -> ParameterValue:
-    """An argument as a string parameter, whatever it looks like."""
+    """A launch argument as a parameter of type string, even if it looks like a number."""
     return ParameterValue(LaunchConfiguration(name), value_type=str)
 
 
-SIMULATED = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
+USE_SIM_TIME = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Every argument, then every node; the simulation only if it is the source."""
+    """Every argument and every node; the simulation only with `source:=mujoco`."""
     simulated = IfCondition(PythonExpression(["'", LaunchConfiguration("source"), "' == 'mujoco'"]))
     return LaunchDescription(
         [
@@ -80,7 +80,7 @@ def generate_launch_description() -> LaunchDescription:
                     name=executable.removesuffix("_node"),
                     output="screen",
                     ros_arguments=["--enclave", ENCLAVES.get(executable, f"/{executable.removesuffix('_node')}")],
-                    parameters=[LaunchConfiguration("params"), {name: text(name) for name in names}, SIMULATED],
+                    parameters=[LaunchConfiguration("params"), {name: text(name) for name in names}, USE_SIM_TIME],
                     condition=simulated if executable == "sim_node" else None,
                 )
                 for executable, names in NODES.items()

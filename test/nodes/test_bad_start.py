@@ -6,8 +6,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from vla_ros.nodes.common import topics
-from vla_ros.system.processes import Processes
-from vla_ros.testing.graph_client import Listener
+from vla_ros.system.processes import ProcessGroup
+from vla_ros.testing.graph_client import GraphClient
 
 pytestmark = pytest.mark.graph
 
@@ -25,14 +25,14 @@ CASES = {
 
 
 @pytest.mark.parametrize(("node", "given", "sentence"), CASES.values(), ids=CASES.keys())
-def test_a_start_up_error_is_one_sentence_and_status_2(processes: Processes, node: str, given: str, sentence: str):
+def test_a_start_up_error_is_one_sentence_and_status_2(processes: ProcessGroup, node: str, given: str, sentence: str):
     assert processes.start(node, "--ros-args", "-p", given).wait(timeout=60) == 2
     lines = [line for line in processes.log(node).splitlines() if line.strip()]
     assert sentence in lines[-1]
     assert "Traceback" not in processes.log(node)
 
 
-def test_a_yaml_with_a_wrong_key_names_the_nearest(processes: Processes, tmp_path: Path):
+def test_a_yaml_with_a_wrong_key_names_the_nearest(processes: ProcessGroup, tmp_path: Path):
     file = tmp_path / "site.yaml"
     file.write_text("supervisor:\n  ros__parameters:\n    rate_hertz: 500.0\n")
     process = processes.start("supervisor_node", "--ros-args", "--params-file", str(file))
@@ -42,7 +42,7 @@ def test_a_yaml_with_a_wrong_key_names_the_nearest(processes: Processes, tmp_pat
     )
 
 
-def test_a_robot_file_with_a_wrong_key_names_the_nearest(processes: Processes, tmp_path: Path):
+def test_a_robot_file_with_a_wrong_key_names_the_nearest(processes: ProcessGroup, tmp_path: Path):
     file = tmp_path / "mine.yaml"
     file.write_text("name: mine\njoints:\n  j: {position: [-1, 1], velocity: 1, acceleration: 1, jrk: 1}\n")
     process = processes.start("planner_node", "--ros-args", "-p", f"robot:={file}")
@@ -50,7 +50,7 @@ def test_a_robot_file_with_a_wrong_key_names_the_nearest(processes: Processes, t
     assert 'did you mean "jerk"?' in processes.log("planner_node")
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(processes: Processes, tmp_path: Path):
+def test_a_file_that_is_no_checkpoint_is_refused(processes: ProcessGroup, tmp_path: Path):
     file = tmp_path / "x.safetensors"
     file.write_bytes(b"not a checkpoint at all")
     process = processes.start("policy_node", "--ros-args", "-p", f"checkpoint:={file}")
@@ -58,7 +58,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(processes: Processes, tmp_path:
     assert "Traceback" not in processes.log("policy_node")
 
 
-def test_a_foreign_safetensors_file_is_refused(processes: Processes, tmp_path: Path):
+def test_a_foreign_safetensors_file_is_refused(processes: ProcessGroup, tmp_path: Path):
     import numpy as np
 
     file = tmp_path / "x.safetensors"
@@ -68,7 +68,7 @@ def test_a_foreign_safetensors_file_is_refused(processes: Processes, tmp_path: P
     assert "Traceback" not in processes.log("policy_node")
 
 
-def test_a_camera_that_never_comes_is_named_and_the_arm_stays(stack: Listener, processes: Processes):
+def test_a_camera_that_never_comes_is_named_and_the_arm_stays(stack: GraphClient, processes: ProcessGroup):
     from std_msgs.msg import String
 
     processes.start("policy_node")
@@ -78,6 +78,6 @@ def test_a_camera_that_never_comes_is_named_and_the_arm_stays(stack: Listener, p
         status = stack.diagnostics.get("vla_ros: policy")
         return status is not None and 'no image from camera "front" yet' in status.message
 
-    stack.until(named, "the missing camera named", 40.0)
+    stack.wait_until(named, "the missing camera named", 40.0)
     assert stack.state["accepted"] == "0"
     assert topics.CHUNK

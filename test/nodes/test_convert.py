@@ -47,11 +47,11 @@ def test_a_curve_travels_with_its_derivatives_and_what_is_not_whole_is_waypoints
     chunk = Chunk(1_000_000_000, ("a", "b"), 0.25 * np.arange(7), *rng.normal(size=(3, 7, 2)))
     message = over_the_wire(convert.chunk_to_message(chunk))
     back = convert.chunk_from_message(message)
-    assert back.curved
+    assert back.is_curve
     for name in ("offsets_s", "positions", "velocities", "accelerations"):
         assert np.array_equal(getattr(back, name), getattr(chunk, name))
     message.points[3].accelerations = []
-    assert not convert.chunk_from_message(message).curved
+    assert not convert.chunk_from_message(message).is_curve
     message.points[3].accelerations = [0.0]
     with pytest.raises(RecordError, match="1 accelerations for 2 joints"):
         convert.chunk_from_message(message)
@@ -59,7 +59,7 @@ def test_a_curve_travels_with_its_derivatives_and_what_is_not_whole_is_waypoints
     with pytest.raises(RecordError, match="finite"):
         convert.chunk_from_message(message)
     del message.points[1:]
-    assert not convert.chunk_from_message(message).curved
+    assert not convert.chunk_from_message(message).is_curve
 
 
 def test_joint_state_keeps_names_and_absent_velocities():

@@ -15,14 +15,22 @@ import pytest
 from vla_ros.cli import demo
 from vla_ros.config import config_dir
 from vla_ros.nodes.common import topics
-from vla_ros.system.graph import Run
-from vla_ros.testing.graph_client import Listener
+from vla_ros.system.graph import GraphRun
+from vla_ros.testing.graph_client import GraphClient
 
 pytestmark = pytest.mark.graph
 LEARNED = config_dir() / "checkpoints" / "so101_pick_place_beast_moh.safetensors"
 STABLE = (
     *("episodes", "successes", "success_rate", "command_rate_hz", "period_error_us", "baseline_period_error_us"),
-    *("limit_violations", "handover_jump", "plans", "capture_to_command_ms", "real_time_factor", "policy", "seed"),
+    *(
+        "limit_violations",
+        "switch_discontinuity",
+        "plans",
+        "capture_to_command_ms",
+        "real_time_factor",
+        "policy",
+        "seed",
+    ),
     *("inference_ms", "steps_per_inference", "chunk_jerk"),
 )
 
@@ -32,11 +40,11 @@ class Demo:
 
     def __init__(self, out: Path, *options: str) -> None:
         params = out.with_name("patient.yaml")  # a simulator on a busy machine may stand still for a while
-        params.write_text("supervisor: {ros__parameters: {joint_state_age_s: 1.0}}\n")
+        params.write_text("supervisor: {ros__parameters: {joint_state_timeout_s: 1.0}}\n")
         more = ["--out", str(out), "--params", str(params), *options]
         command = [sys.executable, "-u", "-m", "vla_ros.cli", "demo", *more]
         self.out, self.text = out, ""
-        self.listener: Listener | None = None
+        self.listener: GraphClient | None = None
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def domain(self) -> int:
@@ -89,10 +97,10 @@ def start(ros_domain: int, tmp_path: Path) -> Iterator[Callable[..., Demo]]:
             each.listener.close()
 
 
-def moving(run: Demo) -> Listener:
+def moving(run: Demo) -> GraphClient:
     """Wait until the arm of a running demo moves."""
-    listener = run.listener = Listener(run.domain())
-    listener.until(
+    listener = run.listener = GraphClient(run.domain())
+    listener.wait_until(
         lambda: (
             listener.state.get("accepted", "0") != "0"
             and listener.commands
@@ -109,7 +117,7 @@ def whole(folder: Path) -> dict:
     report = json.loads((folder / "report.json").read_text())
     assert all(report[key] is not None for key in STABLE)
     assert not any(report["limit_violations"].values())
-    assert max(report["handover_jump"].values()) <= 1e-9
+    assert max(report["switch_discontinuity"].values()) <= 1e-9
     assert report["topics_agree"]
     assert (folder / "report.html").stat().st_size > 10_000
     return report
@@ -122,7 +130,7 @@ def test_the_expert_does_it_and_only_the_supervisor_speaks_to_the_robot(start):
     def publishers() -> list[str]:
         return [p.node_name for p in listener.node.get_publishers_info_by_topic(topics.ROBOT_COMMAND)]
 
-    listener.until(lambda: "_NODE_NAME_UNKNOWN_" not in publishers(), "the names of the nodes")
+    listener.wait_until(lambda: "_NODE_NAME_UNKNOWN_" not in publishers(), "the names of the nodes")
     assert publishers() == ["supervisor"]
     assert run.end() == 0, run.text
     report = whole(run.out)
@@ -133,18 +141,18 @@ def test_the_expert_does_it_and_only_the_supervisor_speaks_to_the_robot(start):
 
 @pytest.mark.skipif(not LEARNED.is_file(), reason="there is no trained checkpoint yet")
 def test_the_learned_policy_moves_the_arm_within_its_limits(ros_domain: int, tmp_path: Path):
-    demo.execute(Run(demo.fresh_folder(tmp_path / "out"), episodes=1))
+    demo.execute(GraphRun(demo.prepare_run_folder(tmp_path / "out"), episodes=1))
     report = whole(tmp_path / "out")
     assert report["policy"] == "learned"
     assert report["plans"]["accepted"] > 10
 
 
 def test_a_policy_that_does_nothing_gets_a_whole_report_and_status_1(ros_domain: int, tmp_path: Path):
-    run = Run(demo.fresh_folder(tmp_path / "out"), episodes=2, policy="hold", longest_s=1.0)
+    run = GraphRun(demo.prepare_run_folder(tmp_path / "out"), episodes=2, policy="hold", episode_timeout_s=1.0)
     assert demo.execute(run) == 1
     report = whole(run.folder)
     assert (report["episodes"], report["successes"]) == (2, 0)
-    assert [why.partition(" is below")[0] for why in report["why_not_whole"]] == ["Success rate 0 %"]
+    assert [why.partition(" is below")[0] for why in report["failure_reasons"]] == ["Success rate 0 %"]
 
 
 @pytest.mark.parametrize("when", ["starting", "moving"])
@@ -155,13 +163,13 @@ def test_however_it_is_ended_nothing_is_left_running(start, when: str, how: str,
         moving(run)
     else:
         run.domain()
-        run.until(run.nodes, "a process")
+        run.wait_until(run.nodes, "a process")
     run.process.send_signal(getattr(signal, how))
     if how == "SIGINT" and when == "moving":
         time.sleep(0.2)
         run.process.send_signal(signal.SIGINT)  # impatience changes nothing
     assert run.end() == status, run.text
-    run.until(lambda: not run.nodes(), "silence", 20.0)
+    run.wait_until(lambda: not run.nodes(), "silence", 20.0)
     if when == "moving":
         supervisor = json.loads((run.out / "supervisor.json").read_text())
         assert (supervisor["mode"], supervisor["reason"]) == ("stopped", "the supervisor was asked to end")
@@ -177,7 +185,7 @@ def test_a_process_that_dies_is_named_and_the_report_is_written(start, name: str
     assert "ended by SIGKILL" in run.text
     report = json.loads((run.out / "report.json").read_text())
     assert report["lost_processes"] == [name]
-    assert f"Process lost: {name}." in report["why_not_whole"]
+    assert f"Process lost: {name}." in report["failure_reasons"]
     assert not run.nodes()
 
 
@@ -217,7 +225,7 @@ def test_a_node_that_cannot_start_is_one_sentence_and_status_2(
         (["--params", "node.yaml"], 'unknown key "supervisr" in node.yaml; did you mean "supervisor"?'),
         (["--out", "bad.yaml"], "bad.yaml is not a folder"),
         (["--out", "bad.yaml/out"], "Not a directory"),
-        (["--out", "."], 'holds "bad.yaml", which no run leaves'),
+        (["--out", "."], 'contains "bad.yaml", which no run writes'),
     ],
 )
 def test_bad_arguments_are_one_sentence_and_start_nothing(
@@ -234,11 +242,11 @@ def test_bad_arguments_are_one_sentence_and_start_nothing(
 
 
 def test_only_what_a_run_left_is_ever_deleted(tmp_path: Path):
-    for name in ("run.json", "supervisor.log", "episodes.jsonl", "film_2.npz", "report.html"):
+    for name in ("run.json", "supervisor.log", "episodes.jsonl", "video_2.npz", "report.html"):
         (tmp_path / name).write_text("{}")
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(demo.VlaError, match=r'holds "notes\.txt", which no run leaves'):
-        demo.fresh_folder(tmp_path)
+    with pytest.raises(demo.VlaError, match=r'contains "notes\.txt", which no run writes'):
+        demo.prepare_run_folder(tmp_path)
     assert len(list(tmp_path.iterdir())) == 6
     (tmp_path / "notes.txt").unlink()
-    assert not list(demo.fresh_folder(tmp_path).iterdir())
+    assert not list(demo.prepare_run_folder(tmp_path).iterdir())

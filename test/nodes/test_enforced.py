@@ -55,7 +55,7 @@ def heard(peer: Path, robot: Path, speaker: Path | str, seconds: float = 6.0) ->
     return said.strip().splitlines()[-1], int(count.split()[-1])
 
 
-@pytest.mark.parametrize("enclave", ["policy", "planner", "operator", "teleop", "cameras"])
+@pytest.mark.parametrize("enclave", ["policy", "planner", "operator", "teleop", "camera_monitor"])
 def test_an_enclave_without_the_right_may_not_speak(peer: Path, keys: Path, ros_domain: int, enclave: str):
     rooms = keys / "own" / "enclaves"
     said, count = heard(peer, rooms / "robot", rooms / enclave, 2.0)

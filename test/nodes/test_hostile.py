@@ -16,8 +16,8 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from vla_ros.nodes.common import topics
 from vla_ros.policy.network.checkpoint import CheckpointInfo, save_checkpoint
 from vla_ros.policy.network.config import ModelConfig, VlaModel
-from vla_ros.system.processes import Processes
-from vla_ros.testing.graph_client import JOINTS, Listener
+from vla_ros.system.processes import ProcessGroup
+from vla_ros.testing.graph_client import JOINTS, GraphClient
 
 pytestmark = pytest.mark.graph
 NAN, INF = float("nan"), float("inf")
@@ -115,36 +115,38 @@ def checkpoint(folder: Path) -> Path:
     return path
 
 
-def test_no_message_ends_a_node(stack: Listener, processes: Processes, tmp_path: Path):
+def test_no_message_ends_a_node(stack: GraphClient, processes: ProcessGroup, tmp_path: Path):
     processes.start("observer_node", "--ros-args", "-p", f"log_dir:={tmp_path}")
     processes.start("policy_node", *PARAMS, "-p", f"checkpoint:={checkpoint(tmp_path)}")
     processes.start("policy_node", *PARAMS, "-p", "policy:=expert", "-r", "__node:=expert", name="expert")
-    processes.start("episodes_node", "--ros-args", "-p", f"log_dir:={tmp_path}", "-p", "longest_s:=600.0")
+    processes.start("episodes_node", "--ros-args", "-p", f"log_dir:={tmp_path}", "-p", "episode_timeout_s:=600.0")
     node = stack.node
     publishers = {
         name: node.create_publisher(kind, name, quality)
         for name, kind, quality in (
             (topics.CAMERA.format("front"), Image, topics.RELIABLE),
             (topics.CAMERA.format("wrist"), Image, topics.RELIABLE),
-            (topics.SIM_TRUTH, String, topics.LATCHED),
+            (topics.GROUND_TRUTH, String, topics.LATCHED),
             (topics.SIM_SEED, Int64, topics.RELIABLE),
             (topics.STATE, DiagnosticStatus, topics.LATCHED),
             (topics.COMMAND, JointState, topics.STREAM),
-            (topics.IN_FORCE, JointTrajectory, topics.LATCHED),
+            (topics.ACTIVE_PLAN, JointTrajectory, topics.LATCHED),
         )
     }
-    stack.until(lambda: publishers[topics.CAMERA.format("front")].get_subscription_count() >= 2, "policy and episodes")
-    stack.until(lambda: publishers[topics.SIM_TRUTH].get_subscription_count() >= 2, "expert and episodes")
+    stack.wait_until(
+        lambda: publishers[topics.CAMERA.format("front")].get_subscription_count() >= 2, "policy and episodes"
+    )
+    stack.wait_until(lambda: publishers[topics.GROUND_TRUTH].get_subscription_count() >= 2, "expert and episodes")
     publishers |= {topics.CHUNK: stack.chunks, topics.PLAN: stack.plans, topics.JOINT_STATES: stack.joints}
     publishers[topics.INSTRUCTION] = stack.instruction
     attacks: dict[str, Callable[[int], Iterator]] = {
         topics.CHUNK: trajectories,
         topics.PLAN: trajectories,
-        topics.IN_FORCE: trajectories,
+        topics.ACTIVE_PLAN: trajectories,
         topics.JOINT_STATES: joint_states,
         topics.CAMERA.format("front"): images,
         topics.CAMERA.format("wrist"): images,
-        topics.SIM_TRUTH: truths,
+        topics.GROUND_TRUTH: truths,
         topics.INSTRUCTION: lambda _: (String(data=text) for text in TEXTS),
         topics.SIM_SEED: lambda _: (Int64(data=n) for n in (-1, -(2**63), 2**63 - 1)),
         topics.STATE: lambda _: iter((DiagnosticStatus(), DiagnosticStatus(name="x", message="y"))),
@@ -159,8 +161,8 @@ def test_no_message_ends_a_node(stack: Listener, processes: Processes, tmp_path:
             del ended["episodes_node"]  # a busy machine held up the command loop, and it gave up as it should
         assert not ended, f"after {topic}: {ended}"
     publishers[topics.COMMAND].publish(JointState())
-    rogue = node.create_publisher(Float64MultiArray, topics.ROBOT_COMMAND, topics.RELIABLE)
-    stack.until(lambda: rogue.get_subscription_count() >= 2, "ears")
+    command_publisher = node.create_publisher(Float64MultiArray, topics.ROBOT_COMMAND, topics.RELIABLE)
+    stack.wait_until(lambda: rogue.get_subscription_count() >= 2, "ears")
     for data in ([], [0.0] * 5, [0.0] * 7, *([n] * 6 for n in NUMBERS)):
         rogue.publish(Float64MultiArray(data=data))
         stack.wait(0.03)
@@ -187,14 +189,14 @@ main("supervisor", Faulty)
 """
 
 
-def test_a_fault_inside_the_supervisor_ends_in_rest(processes: Processes, listener: Listener, tmp_path: Path):
+def test_a_fault_inside_the_supervisor_ends_in_rest(processes: ProcessGroup, listener: GraphClient, tmp_path: Path):
     (tmp_path / "faulty").mkdir()
     (tmp_path / "faulty" / "node.py").write_text(FAULTY)
     bring_up(processes, listener, "faulty.node")
     swing(listener)
-    listener.until(lambda: moving(listener), "motion")
+    listener.wait_until(lambda: moving(listener), "motion")
     listener.plans.publish(JointTrajectory())
-    listener.until(lambda: listener.mode == "stopped", "stopped")
+    listener.wait_until(lambda: listener.mode == "stopped", "stopped")
     assert listener.state["reason"] == "internal error: a fault of its own"
     assert_at_rest(listener)
     assert_within_limits(listener)

@@ -13,8 +13,8 @@ from sensor_msgs.msg import JointState
 
 from vla_ros.nodes.common import topics
 from vla_ros.nodes.common.middleware import CHOSEN, PEERS, PROFILES, RANGE, without_shared_memory
-from vla_ros.system.processes import Processes
-from vla_ros.testing.graph_client import Listener
+from vla_ros.system.processes import ProcessGroup
+from vla_ros.testing.graph_client import GraphClient
 
 
 def test_on_this_machine_only_a_profile_replaces_what_rmw_would_add():
@@ -42,7 +42,7 @@ def shared_memory_of(pid: int) -> list[str]:
     return [line for line in lines if "/dev/shm/fastrtps" in line or "/dev/shm/fastdds" in line]
 
 
-def test_a_node_maps_no_shared_memory_and_is_heard_by_one_that_does(processes: Processes, ros_domain: int):
+def test_a_node_maps_no_shared_memory_and_is_heard_by_one_that_does(processes: ProcessGroup, ros_domain: int):
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=ros_domain)  # as anyone would: rmw_fastrtps's own LOCALHOST
     node = rclpy.create_node("anyone", context=context)
@@ -65,6 +65,6 @@ def test_a_node_maps_no_shared_memory_and_is_heard_by_one_that_does(processes: P
 
 def test_the_witness_leaves_the_environment_as_it_was(ros_domain: int):
     before = dict(os.environ)
-    listener = Listener(ros_domain)
+    listener = GraphClient(ros_domain)
     listener.close()
     assert dict(os.environ) == before

@@ -8,15 +8,15 @@ import pytest
 from vla_ros.config import load_robot
 from vla_ros.core.records import Array, Chunk
 from vla_ros.nodes.common.conversions import chunk_to_message
-from vla_ros.system.processes import Processes
-from vla_ros.testing.graph_client import JOINTS, Listener
+from vla_ros.system.processes import ProcessGroup
+from vla_ros.testing.graph_client import JOINTS, GraphClient
 
 pytestmark = pytest.mark.graph
 YEARS_S = 2.0**31 - 1.0
 JERK = 30.0
 
 
-def chunk(times: Array, curved: bool) -> Chunk:
+def chunk(times: Array, is_curve: bool) -> Chunk:
     """A cubic of `JERK` in two joints, of which one is the gripper, whose own is ten times that."""
     sizes = np.where(np.array(JOINTS) == "gripper", 10.0, np.array(JOINTS) == "elbow_flex")
     powers = [times**3 / 6.0, times**2 / 2.0, times]
@@ -25,10 +25,10 @@ def chunk(times: Array, curved: bool) -> Chunk:
 
 
 def test_chunks_are_timed_and_measured_whatever_else_comes(
-    listener: Listener, processes: Processes, tmp_path: Path
+    listener: GraphClient, processes: ProcessGroup, tmp_path: Path
 ) -> None:
     processes.start("observer_node", "--ros-args", "-p", f"log_dir:={tmp_path}")
-    listener.until(listener.chunks.get_subscription_count, "ears")
+    listener.wait_until(listener.chunks.get_subscription_count, "ears")
     begun = listener.now_ns()
     still = np.zeros((2, 6))
     for sent in (

@@ -6,7 +6,7 @@ from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
 from std_msgs.msg import Float64
 
 from vla_ros.nodes.common import topics
-from vla_ros.testing.graph_client import Listener
+from vla_ros.testing.graph_client import GraphClient
 
 pytestmark = pytest.mark.graph
 DOUBLE, INTEGER, STRING = (
@@ -16,32 +16,32 @@ DOUBLE, INTEGER, STRING = (
 )
 
 
-def call(listener: Listener, kind: type, service: str, request: object) -> object:
+def call(listener: GraphClient, kind: type, service: str, request: object) -> object:
     client = listener.node.create_client(kind, f"supervisor/{service}")
-    listener.until(client.service_is_ready, f"service {service}")
+    listener.wait_until(client.service_is_ready, f"service {service}")
     future = client.call_async(request)
-    listener.until(future.done, f"an answer of {service}")
+    listener.wait_until(future.done, f"an answer of {service}")
     listener.node.destroy_client(client)
     return future.result()
 
 
-def put(listener: Listener, name: str, **value: object) -> SetParametersResult:
+def put(listener: GraphClient, name: str, **value: object) -> SetParametersResult:
     wanted = Parameter(name=name, value=ParameterValue(**value))
     response = call(listener, SetParameters, "set_parameters", SetParameters.Request(parameters=[wanted]))
     assert len(response.results) == 1
     return response.results[0]
 
 
-def test_the_speed_is_a_parameter_with_bounds(stack: Listener):
+def test_the_speed_is_a_parameter_with_bounds(stack: GraphClient):
     heard: list[float] = []
     stack.node.create_subscription(Float64, topics.SPEED_SCALE, lambda m: heard.append(m.data), topics.LATCHED)
     assert put(stack, "speed_scale", type=DOUBLE, double_value=0.5).successful
-    stack.until(lambda: heard and heard[-1] == 0.5, "half speed")
+    stack.wait_until(lambda: heard and heard[-1] == 0.5, "half speed")
     for bad in (float("nan"), float("inf"), 0.0, 0.0999, 1.0001, -0.5):
         answer = put(stack, "speed_scale", type=DOUBLE, double_value=bad)
         assert not answer.successful
         assert answer.reason.startswith("speed_scale is a number from 0.1 to 1.0")
-    stack.until(lambda: stack.state.get("refused.parameter") == "6", "six refusals")
+    stack.wait_until(lambda: stack.state.get("refused.parameter") == "6", "six refusals")
     asked = GetParameters.Request(names=["speed_scale"])
     assert call(stack, GetParameters, "get_parameters", asked).values[0].double_value == 0.5
     stack.wait(0.3)
@@ -49,7 +49,7 @@ def test_the_speed_is_a_parameter_with_bounds(stack: Listener):
     assert stack.mode == "running"
 
 
-def test_no_other_parameter_changes_and_nonsense_stops_nothing(stack: Listener):
+def test_no_other_parameter_changes_and_nonsense_stops_nothing(stack: GraphClient):
     for name, value in {
         "use_sim_time": {"type": ParameterType.PARAMETER_BOOL, "bool_value": True},
         "rate_hz": {"type": DOUBLE, "double_value": 100.0},
@@ -62,15 +62,15 @@ def test_no_other_parameter_changes_and_nonsense_stops_nothing(stack: Listener):
     assert not put(stack, "speed_scale", type=INTEGER, integer_value=1).successful
     nonsense = Parameter(name="speed_scale", value=ParameterValue(type=200))
     client = stack.node.create_client(SetParameters, "supervisor/set_parameters")
-    stack.until(client.service_is_ready, "the service")
+    stack.wait_until(client.service_is_ready, "the service")
     client.call_async(SetParameters.Request(parameters=[nonsense]))
-    stack.until(lambda: int(stack.state.get("refused.parameter", "0")) > 0, "a refusal")
+    stack.wait_until(lambda: int(stack.state.get("refused.parameter", "0")) > 0, "a refusal")
     stack.wait(0.5)
     assert stack.mode == "running"
     assert "refused.internal" not in stack.state
 
 
-def test_the_parameters_can_be_listed_and_explained(stack: Listener):
+def test_the_parameters_can_be_listed_and_explained(stack: GraphClient):
     listed = call(stack, ListParameters, "list_parameters", ListParameters.Request())
     assert "speed_scale" in listed.result.names
     asked = DescribeParameters.Request(names=["rate_hz"])

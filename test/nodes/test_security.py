@@ -10,8 +10,8 @@ from nodes.conftest import PARAMS, PATIENT
 from vla_ros.config import config_dir
 from vla_ros.security.keystore import make_keystore
 from vla_ros.security.permissions import read_policy
-from vla_ros.system.processes import Processes
-from vla_ros.testing.graph_client import Listener
+from vla_ros.system.processes import ProcessGroup
+from vla_ros.testing.graph_client import GraphClient
 
 pytestmark = pytest.mark.graph
 POLICY = (config_dir() / "security" / "policy.xml").read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ NODES = {
 }
 
 
-def used(listener: Listener, node: str) -> set[tuple[str, str]]:
+def used(listener: GraphClient, node: str) -> set[tuple[str, str]]:
     """Every action and DDS topic of a node that runs."""
     found, asked = set(), listener.node
     for name, _ in asked.get_publisher_names_and_types_by_node(node, "/"):
@@ -39,13 +39,13 @@ def used(listener: Listener, node: str) -> set[tuple[str, str]]:
     return found
 
 
-def test_each_node_may_do_all_it_does(processes: Processes, listener: Listener):
+def test_each_node_may_do_all_it_does(processes: ProcessGroup, listener: GraphClient):
     enclaves = {enclave.path: enclave for enclave in read_policy(POLICY)}
     for node, (_, args) in NODES.items():
         processes.start(f"{node}_node", *args)
-    listener.until(lambda: set(NODES) <= set(listener.node.get_node_names()), "every node")
+    listener.wait_until(lambda: set(NODES) <= set(listener.node.get_node_names()), "every node")
     told = ("publish", "rt/forward_position_controller/commands")
-    listener.until(lambda: told in used(listener, "supervisor"), "word of what the supervisor says")
+    listener.wait_until(lambda: told in used(listener, "supervisor"), "word of what the supervisor says")
     listener.wait(2.0)
     for node, (path, _) in NODES.items():
         seen = used(listener, node)
@@ -56,7 +56,7 @@ def test_each_node_may_do_all_it_does(processes: Processes, listener: Listener):
 def test_enforced_security_is_never_silently_absent(ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A middleware without security refuses to start; one with it is not heard by whoever has no key."""
     make_keystore(tmp_path / "keys", read_policy(POLICY))
-    listener = Listener(ros_domain)
+    listener = GraphClient(ros_domain)
     settings = {"KEYSTORE": str(tmp_path / "keys"), "ENABLE": "true", "STRATEGY": "Enforce"}
     for name, value in settings.items():
         monkeypatch.setenv(f"ROS_SECURITY_{name}", value)

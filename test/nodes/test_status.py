@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from vla_ros.cli.status import SUPERVISOR, Heard, render
-from vla_ros.testing.graph_client import Listener
+from vla_ros.testing.graph_client import GraphClient
 
 
 def vla_status(*args: str) -> "subprocess.CompletedProcess[str]":
@@ -16,7 +16,7 @@ def vla_status(*args: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.graph
-def test_once_prints_mode_reason_and_counters(stack: Listener):
+def test_once_prints_mode_reason_and_counters(stack: GraphClient):
     done = vla_status("--once", "--wait", "20")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] in ("RUNNING", "STOPPED")  # a starved simulator may have been noticed

@@ -95,7 +95,7 @@ def test_every_launch_argument_is_explained_and_used() -> None:
 @pytest.mark.parametrize("executable", LAUNCHED)
 def test_every_launch_argument_is_a_parameter_with_the_same_default(executable: str) -> None:
     module = importlib.import_module(f"vla_ros.nodes.{executable}")
-    kind = getattr(module, f"{executable.removesuffix('_node').title()}Params")
+    kind = getattr(module, f"{executable.removesuffix('_node').title().replace('_', '')}Params")
     known = {field.name: field.default for field in dataclasses.fields(kind)}
     declared = arguments()
     assert {name: declared[name][0] for name in LAUNCHED[executable]}.items() <= known.items()

@@ -36,8 +36,8 @@ def test_only_the_supervisor_may_publish_to_the_robot() -> None:
 
 @pytest.mark.parametrize(
     ("topic", "speaker"),
-    [(topics.PLAN, "/planner"), (topics.JOINT_STATES, "/robot"), (topics.PICTURES, "/cameras"),
-     (topics.ESTOP_INPUT, "/operator"), (topics.STATE, "/supervisor"), (topics.IN_FORCE, "/supervisor")],
+    [(topics.PLAN, "/planner"), (topics.JOINT_STATES, "/robot"), (topics.IMAGE_STAMPS, "/camera_monitor"),
+     (topics.ESTOP_INPUT, "/operator"), (topics.STATE, "/supervisor"), (topics.ACTIVE_PLAN, "/supervisor")],
 )  # fmt: skip
 def test_what_the_supervisor_relies_on_has_one_speaker(topic: str, speaker: str) -> None:
     assert [path for path, enclave in ENCLAVES.items() if enclave.may("publish", f"rt/{topic}")] == [speaker]

@@ -5,7 +5,7 @@ import pytest
 
 from vla_ros.evaluation.executors import PlannerExecutor
 from vla_ros.evaluation.rollout import RolloutConfig, Stage, expert_driver
-from vla_ros.nodes.common.ground_truth import truth_from_json, truth_to_json
+from vla_ros.sim.ground_truth_json import ground_truth_from_json, ground_truth_to_json
 from vla_ros.policy.text.encoders import embed
 from vla_ros.sim.so101.environment import PickPlaceEnv
 from vla_ros.sim.so101.scene import BOWL_FLOOR_M
@@ -56,7 +56,7 @@ def test_the_colours_go_with_the_sentence():
 
 def test_only_the_cube_that_is_asked_for_counts(world):
     world.reset(0)
-    bowl = world.truth().bowl_position + np.array([0.0, 0.0, BOWL_FLOOR_M + CUBE_HALF_M + 0.001])
+    bowl = world.ground_truth().bowl_position + np.array([0.0, 0.0, BOWL_FLOOR_M + CUBE_HALF_M + 0.001])
     put(world, "other", bowl)
     assert world.mistaken()
     assert not world.success()
@@ -107,8 +107,8 @@ def test_the_truth_on_the_topic_carries_the_sentence_of_its_scene(world):
     told = set()
     for seed in range(6):
         world.rearrange(seed)
-        text = truth_to_json(
-            world.truth(), 0, seed, {"instruction": world.instruction, "home": world.home.tolist(), "task": TASK}
+        text = ground_truth_to_json(
+            world.ground_truth(), 0, seed, {"instruction": world.instruction, "home": world.home.tolist(), "task": TASK}
         )
-        told.add(truth_from_json(text)[1]["instruction"])
+        told.add(ground_truth_from_json(text)[1]["instruction"])
     assert told == {RED, BLUE}

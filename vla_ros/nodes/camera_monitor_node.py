@@ -1,10 +1,9 @@
-"""Pictures in, their stamps out: spares the supervisor the pictures, and decides nothing.
+"""Receives the camera images and publishes their stamps, so that the supervisor does not receive the images.
 
-Taking one picture of 640 x 480 costs rclpy 1.6 ms even when it is not decoded (224 x 224: 0.2 ms; `bench/cameras.py`),
-most of a period of the command loop. So this process takes them, and the supervisor times the arrival of
-`vla/pictures` itself: a camera that is silent and a process like this one that is dead look the same to it,
-and both stop the arm. A picture that is cut off does not count as one. The policy could say as much, but an inference
-of a second would look like lost cameras.
+Taking one image of 640 x 480 costs rclpy 1.6 ms even if it is not decoded (224 x 224: 0.2 ms; `bench/camera_load.py`),
+most of a period of the command loop. This process takes the images instead; the supervisor measures the arrival of
+`vla/image_stamps`. A silent camera and the loss of this process have the same effect: the arm stops. Truncated images
+are not counted. The policy cannot do this: an inference of a second would look like the loss of a camera.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from std_msgs.msg import Header
 from vla_ros.config import require
 from vla_ros.core.errors import RecordError
 from vla_ros.nodes.common import topics
-from vla_ros.nodes.common.node_loop import Loop
+from vla_ros.nodes.common.node_loop import Loop, subscribe
 from vla_ros.nodes.common.node_loop import main as run
 from vla_ros.nodes.common.parameters import load_params
 
 
 @dataclass(frozen=True)
-class CamerasParams:
+class CameraMonitorParams:
     """Parameters of the node.
 
     Attributes:
-        cameras: Names, as the supervisor has them.
+        cameras: Camera names, the same as the supervisor's.
     """
 
     cameras: tuple[str, ...] = ()
@@ -39,78 +38,76 @@ class CamerasParams:
         """Check the names."""
         require(
             "" not in self.cameras and len(set(self.cameras)) == len(self.cameras),
-            f"cameras: cameras must have names, each given once; got {self.cameras}.",
+            f"camera_monitor: cameras must have unique, non-empty names; got {self.cameras}.",
         )
 
 
 def stamp_of(raw: bytes) -> Time:
-    """The stamp of a serialized message that begins with a header (CDR: 4 bytes of encapsulation, then the fields).
+    """The stamp of a serialized message that starts with a header (CDR: 4 bytes of encapsulation, then the fields).
 
     Raises:
-        RecordError: It is too short to hold one.
+        RecordError: The message is too short.
     """
     if len(raw) < 12:
-        raise RecordError(f"a picture of {len(raw)} bytes holds no stamp.")
+        raise RecordError(f"an image message of {len(raw)} bytes has no stamp.")
     sec, nanosec = struct.unpack_from("<iI" if raw[1] & 1 else ">iI", raw, 4)
     return Time(sec=sec, nanosec=nanosec)
 
 
-def check_whole(raw: bytes) -> None:
-    """Raise `RecordError` unless a serialized picture holds every row that it says it has."""
+def check_complete(raw: bytes) -> None:
+    """Raise `RecordError` unless a serialized image has the number of data bytes that its header states."""
     order = "<" if len(raw) > 1 and raw[1] & 1 else ">"
 
-    def number(at: int) -> int:
-        (value,) = struct.unpack_from(f"{order}I", raw, at)
+    def read_uint32(offset: int) -> int:
+        (value,) = struct.unpack_from(f"{order}I", raw, offset)
         return int(value)
 
-    def aligned(at: int) -> int:
-        return (at + 3) // 4 * 4
+    def aligned(offset: int) -> int:
+        return (offset + 3) // 4 * 4
 
     try:
-        sizes = aligned(16 + number(12))  # past the stamp and the name of the frame
-        height, width = number(sizes), number(sizes + 4)
-        rows = aligned(sizes + 13 + number(sizes + 8))  # past the encoding and a flag
-        step, length = number(rows), number(rows + 4)
+        size_offset = aligned(16 + read_uint32(12))  # after the stamp and the frame id
+        height, width = read_uint32(size_offset), read_uint32(size_offset + 4)
+        step_offset = aligned(size_offset + 13 + read_uint32(size_offset + 8))  # after the encoding and is_bigendian
+        step, length = read_uint32(step_offset), read_uint32(step_offset + 4)
     except struct.error:
-        raise RecordError(f"a picture of {len(raw)} bytes ends before its first row.") from None
-    held = min(length, len(raw) - rows - 8)
-    if not (width > 0 and 0 < height * step <= held):
-        raise RecordError(f"a picture says {height} rows of {step} bytes and holds {held} bytes.")
+        raise RecordError(f"an image message of {len(raw)} bytes ends before its data.") from None
+    available = min(length, len(raw) - step_offset - 8)
+    if not (width > 0 and 0 < height * step <= available):
+        raise RecordError(f"an image of {height} rows of {step} bytes has only {available} bytes.")
 
 
-class CamerasNode(Loop):
-    """For each picture of each camera one header: the picture's stamp, the camera's name."""
+class CameraMonitorNode(Loop):
+    """Publishes one header per complete image: its stamp, and the camera's name as frame id."""
 
     period_ns = 4_000_000
 
     def __init__(self, node: Node) -> None:
         """Subscribe to every camera."""
-        params = load_params(node, CamerasParams)
+        params = load_params(node, CameraMonitorParams)
         self._node = node
-        ignored = lambda _message: None  # noqa: E731 - messages are taken, not called back
         self._subs = {
-            name: node.create_subscription(ImageMessage, topics.CAMERA.format(name), ignored, topics.IMAGE)
-            for name in params.cameras
+            name: subscribe(node, ImageMessage, topics.CAMERA.format(name), topics.IMAGE) for name in params.cameras
         }
-        self._pub = node.create_publisher(Header, topics.PICTURES, topics.RELIABLE)
-        node.get_logger().info(f"cameras: {', '.join(params.cameras) or 'none is watched'}")
+        self._pub = node.create_publisher(Header, topics.IMAGE_STAMPS, topics.RELIABLE)
+        node.get_logger().info(f"cameras: {', '.join(params.cameras) or 'none'}")
 
     def step(self, late_ns: int) -> None:
-        """Tell of what came; the queue of a camera holds one picture."""
+        """Process at most one image per camera; the queue of a camera holds one."""
         for name, subscription in self._subs.items():
-            taken = subscription.handle.take_message(subscription.msg_type, True)
-            if taken is None:
+            raw = subscription.take_serialized()
+            if raw is None:
                 continue
             try:
-                check_whole(taken[0])
-                self._pub.publish(Header(stamp=stamp_of(taken[0]), frame_id=name))
+                check_complete(raw)
+                self._pub.publish(Header(stamp=stamp_of(raw), frame_id=name))
             except RecordError as error:
                 self._node.get_logger().warning(f"camera {name}: {error}", throttle_duration_sec=1.0)
 
 
 def main() -> None:
     """Run the node."""
-    run("cameras", CamerasNode)
+    run("camera_monitor", CameraMonitorNode)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Runs episodes: home the arm, lay the scene, give the instruction, wait for the judge, note the result.
+"""Runs the episodes of `./vla demo`: homes the arm, arranges the scene, publishes the instruction, records the result.
 
-An ordinary ROS node that uses only the topics and services any user has.
+It is an ordinary ROS node that uses only the topics and services that every user has.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,23 @@ from vla_ros.core.errors import RecordError, VlaError
 from vla_ros.core.records import NS, Chunk
 from vla_ros.nodes.common import topics
 from vla_ros.nodes.common.conversions import chunk_to_message, image_from_message
-from vla_ros.nodes.common.ground_truth import truth_from_json
-from vla_ros.nodes.common.node_loop import Loop, RosTime, newest
+from vla_ros.nodes.common.node_loop import Loop, RosTime, subscribe
 from vla_ros.nodes.common.node_loop import main as run
 from vla_ros.nodes.common.parameters import check_log_dir, load_params
-from vla_ros.sim.so101.world import Truth
+from vla_ros.sim.ground_truth_json import ground_truth_from_json
+from vla_ros.sim.so101.scene import CAMERAS, JOINTS
+from vla_ros.sim.so101.world import GroundTruth
 
-AT_HOME_RAD = 0.06
+HOME_TOLERANCE_RAD = 0.06
+"""The arm is home when every measured joint is this close [rad]."""
 HOME_SPEED = 1.0
-"""Mean speed of the joint that has farthest to go home [rad/s]."""
+"""Mean speed of the joint with the longest way home [rad/s]."""
+HOME_DT_S, HOME_HOLD_S = 0.05, 0.5
+"""Time step of the way home, and how long its end is held [s]."""
 SETTLE_S = 0.3
-PATIENCE_S = 120.0
-"""Longest wait for anything but success: processes that start, an arm on its way home [s]."""
+"""Wait after an episode, and after the scene is arranged [s]."""
+PHASE_TIMEOUT_S = 120.0
+"""Maximum duration of every phase except the episode: the start of the processes, the way home [s]."""
 
 
 @dataclass(frozen=True)
@@ -45,38 +51,41 @@ class EpisodesParams:
     """Parameters of the node.
 
     Attributes:
-        episodes: How many.
-        seed: Of the first scene; episode k has seed + k.
-        longest_s: An episode without success is ended after this [s].
-        film: How many of the first episodes are filmed.
-        log_dir: Folder for `episodes.jsonl` and the films.
+        episodes: Number of episodes.
+        seed: Seed of the first scene; episode k has seed + k.
+        episode_timeout_s: An episode without success ends after this [s].
+        video_episodes: Number of episodes, from the first, whose camera images are saved.
+        log_dir: Folder for `episodes.jsonl` and the videos (`video_<episode>.npz`).
     """
 
     episodes: int = 10
     seed: int = 1_000_000
-    longest_s: float = 20.0
-    film: int = 1
+    episode_timeout_s: float = 20.0
+    video_episodes: int = 1
     log_dir: str = "."
 
     def __post_init__(self) -> None:
         """Check every value."""
         require(self.episodes >= 1, f"episodes: at least 1 is needed; got {self.episodes}.")
         require(self.seed >= 0, f"episodes: seed must not be negative; got {self.seed}.")
-        require(1.0 <= self.longest_s <= 600.0, f"episodes: longest_s must be 1 to 600; got {self.longest_s}.")
+        require(
+            1.0 <= self.episode_timeout_s <= 600.0,
+            f"episodes: episode_timeout_s must be 1 to 600; got {self.episode_timeout_s}.",
+        )
         check_log_dir(self.log_dir)
 
 
 @dataclass(frozen=True)
-class Result:
-    """One episode.
+class EpisodeResult:
+    """One line of `episodes.jsonl`.
 
     Attributes:
-        episode: Its number from 0.
-        seed: Of its scene.
-        success: By the simulator's truth.
-        seconds: From instruction to success or to the end [s].
-        start_ns: When the instruction was given [ns].
-        end_ns: When it ended [ns].
+        episode: Number of the episode, from 0.
+        seed: Seed of its scene.
+        success: Success by the simulator's ground truth.
+        seconds: From the instruction to success or to the end [s].
+        start_ns: When the instruction was published [ns].
+        end_ns: When the episode ended [ns].
     """
 
     episode: int
@@ -87,154 +96,154 @@ class Result:
     end_ns: int
 
 
-class Done(Exception):
+class AllEpisodesDone(Exception):
     """Every episode was run."""
 
 
-class CannotGoOn(VlaError):
-    """The rest of the episodes cannot be run; the text says why."""
+class EpisodesAborted(VlaError):
+    """The remaining episodes cannot be run."""
 
 
 class EpisodesNode(Loop):
-    """A small state machine: wait, arm, home, lay, run, and again."""
+    """A state machine with the phases start, home, arrange, run, settle; the last four repeat for every episode."""
 
     period_ns = 20_000_000
 
     def __init__(self, node: Node) -> None:
-        """Advertise; nothing is done before the simulator and the supervisor are heard."""
+        """Create publishers, subscriptions and the arming client."""
         self._params = load_params(node, EpisodesParams)
         self._node, self._time = node, RosTime(node)
         self._folder = Path(self._params.log_dir)
-        ignored = lambda _message: None  # noqa: E731 - messages are taken, not called back
-        self._truth_sub = node.create_subscription(String, topics.SIM_TRUTH, ignored, topics.LATCHED)
-        self._state_sub = node.create_subscription(DiagnosticStatus, topics.STATE, ignored, topics.LATCHED)
+        self._ground_truth_sub = subscribe(node, String, topics.GROUND_TRUTH, topics.LATCHED)
+        self._state_sub = subscribe(node, DiagnosticStatus, topics.STATE, topics.LATCHED)
         self._camera_subs = [
-            node.create_subscription(ImageMessage, topics.CAMERA.format(name), ignored, topics.IMAGE)
-            for name in ("front", "wrist")
+            subscribe(node, ImageMessage, topics.CAMERA.format(name), topics.IMAGE) for name in CAMERAS
         ]
         self._instruction_pub = node.create_publisher(String, topics.INSTRUCTION, topics.LATCHED)
         self._seed_pub = node.create_publisher(Int64, topics.SIM_SEED, topics.RELIABLE)
         self._chunk_pub = node.create_publisher(JointTrajectory, topics.CHUNK, topics.RELIABLE)
-        self._arm = node.create_client(Trigger, topics.ARM)
-        self._truth: Truth | None = None
+        self._arm_client = node.create_client(Trigger, topics.ARM)
+        self._ground_truth: GroundTruth | None = None
         self._scene: dict[str, Any] = {}
         self._mode = self._reason = ""
         self._episode = 0
         self._frames: list[np.ndarray] = []
         self._latest: list[Any] = [None, None]
-        self._do = self._wait
-        self._asked_ns = self._start_ns = 0
-        self._since_ns = self._began_ns = self._time.now_ns()
+        self._phase: Callable[[int], None] = self._start
+        self._sent_ns = self._start_ns = 0
+        self._waiting_since_ns = self._phase_start_ns = self._time.now_ns()
 
     def step(self, late_ns: int) -> None:
-        """Take what came, then do what the state asks.
+        """Process the received messages, then the current phase.
 
         Raises:
-            Done: Every episode was run.
-            CannotGoOn: The supervisor stopped, or something that is waited for does not come.
+            AllEpisodesDone: Every episode was run.
+            EpisodesAborted: The supervisor stopped, or a phase took longer than `PHASE_TIMEOUT_S`.
         """
         now = self._time.now_ns()
-        self._listen()
-        self._film()
-        lost = self._do != self._wait and self._mode != "running"
-        if self._do == self._run and (lost or self._is_over(now)):
-            self._note(now)
-        if lost:
-            raise CannotGoOn(f"the supervisor is {self._mode} ({self._reason}).")
+        self._receive()
+        self._record_frame()
+        stopped = self._phase != self._start and self._mode != "running"
+        if self._phase == self._run and (stopped or self._is_over(now)):
+            self._finish(now)
+        if stopped:
+            raise EpisodesAborted(f"the supervisor is {self._mode} ({self._reason}).")
         if self._episode >= self._params.episodes:
-            raise Done
-        if self._do != self._run and now - self._began_ns > PATIENCE_S * NS:
-            raise CannotGoOn(f"waited {PATIENCE_S:g} s: {(self._do.__doc__ or '').splitlines()[0]}")
-        self._do(now)
+            raise AllEpisodesDone
+        if self._phase != self._run and now - self._phase_start_ns > PHASE_TIMEOUT_S * NS:
+            phase = (self._phase.__doc__ or "").splitlines()[0].rstrip(".")
+            raise EpisodesAborted(f"not finished after {PHASE_TIMEOUT_S:g} s: {phase}.")
+        self._phase(now)
 
-    def _listen(self) -> None:
-        message = newest(self._truth_sub)
+    def _receive(self) -> None:
+        message = self._ground_truth_sub.newest()
         if message is not None:
             try:
-                self._truth, self._scene = truth_from_json(message.data)
+                self._ground_truth, self._scene = ground_truth_from_json(message.data)
             except RecordError as error:
                 self._node.get_logger().warning(str(error), throttle_duration_sec=1.0)
-        message = newest(self._state_sub)
-        if message is not None:
-            state = {v.key: v.value for v in message.values}
+        status = self._state_sub.newest()
+        if status is not None:
+            state = {v.key: v.value for v in status.values}
             self._mode, self._reason = state.get("mode", self._mode), state.get("reason", "")
 
-    def _wait(self, now: int) -> None:
-        """Simulator, supervisor and policy are to be ready; then the arm is armed."""
-        if self._truth is None or self._instruction_pub.get_subscription_count() == 0:
+    def _start(self, now: int) -> None:
+        """Wait for simulator, supervisor and policy, then arm."""
+        if self._ground_truth is None or self._instruction_pub.get_subscription_count() == 0:
             return
         if self._mode == "running":
-            self._go(self._home, now)
-        elif self._mode == "ready" and now - self._asked_ns > NS and self._arm.service_is_ready():
-            self._asked_ns = now
-            self._arm.call_async(Trigger.Request())
+            self._enter(self._home, now)
+        elif self._mode == "ready" and now - self._sent_ns > NS and self._arm_client.service_is_ready():
+            self._sent_ns = now
+            self._arm_client.call_async(Trigger.Request())
 
-    def _go(self, do: Any, now: int) -> None:
-        self._do, self._since_ns, self._began_ns, self._asked_ns = do, now, now, 0
+    def _enter(self, phase: Callable[[int], None], now: int) -> None:
+        self._phase, self._waiting_since_ns, self._phase_start_ns, self._sent_ns = phase, now, now, 0
 
     def _home(self, now: int) -> None:
-        """The arm is to go home, through the planner like everybody else."""
-        assert self._truth is not None
-        far = float(np.abs(self._truth.commanded - self._scene["home"]).max())
-        if far < 1e-3 and float(np.abs(self._truth.joint_positions - self._scene["home"]).max()) < AT_HOME_RAD:
-            self._go(self._lay, now)
+        """Move the arm home by a chunk to the planner."""
+        assert self._ground_truth is not None
+        distance = float(np.abs(self._ground_truth.commanded - self._scene["home"]).max())
+        error = float(np.abs(self._ground_truth.joint_positions - self._scene["home"]).max())
+        if distance < 1e-3 and error < HOME_TOLERANCE_RAD:
+            self._enter(self._arrange, now)
             return
-        duration = max(1.0, far / HOME_SPEED)
-        if now - self._asked_ns > (duration + 1.0) * NS:
-            self._asked_ns = now
-            self._chunk_pub.publish(chunk_to_message(self._way_home(now, duration)))
+        duration = max(1.0, distance / HOME_SPEED)
+        if now - self._sent_ns > (duration + 1.0) * NS:
+            self._sent_ns = now
+            self._chunk_pub.publish(chunk_to_message(self._home_chunk(now, duration)))
 
-    def _way_home(self, now: int, duration: float) -> Chunk:
-        """A minimum-jerk path in joint space (Flash and Hogan 1985) from the commanded pose, then rest."""
-        assert self._truth is not None
-        start, home = self._truth.commanded, np.array(self._scene["home"])
-        dt = 0.05
-        u = np.minimum(dt * np.arange(1, math.ceil((duration + 0.5) / dt) + 1) / duration, 1.0)[:, None]
+    def _home_chunk(self, now: int, duration: float) -> Chunk:
+        """A minimum-jerk path in joint space (Flash and Hogan 1985) from the commanded pose home, then rest."""
+        assert self._ground_truth is not None
+        start, home = self._ground_truth.commanded, np.array(self._scene["home"])
+        steps = math.ceil((duration + HOME_HOLD_S) / HOME_DT_S)
+        u = np.minimum(HOME_DT_S * np.arange(1, steps + 1) / duration, 1.0)[:, None]
         path = start + (home - start) * (10 * u**3 - 15 * u**4 + 6 * u**5)
-        joints = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
-        return Chunk.from_rate(now, joints, path, dt)
+        return Chunk.from_rate(now, JOINTS, path, HOME_DT_S)
 
-    def _lay(self, now: int) -> None:
-        """The scene of this episode is to be laid; then arm and cube come to rest."""
+    def _arrange(self, now: int) -> None:
+        """Arrange the scene of this episode, and wait until arm and objects are at rest."""
         seed = self._params.seed + self._episode
         if self._scene["seed"] != seed:
-            if now - self._asked_ns > NS:
-                self._asked_ns = now
+            if now - self._sent_ns > NS:
+                self._sent_ns = now
                 self._seed_pub.publish(Int64(data=seed))
-            self._since_ns = now
-        elif now - self._since_ns > SETTLE_S * NS:
+            self._waiting_since_ns = now
+        elif now - self._waiting_since_ns > SETTLE_S * NS:
             self._instruction_pub.publish(String(data=self._scene["instruction"]))
             self._start_ns = now
-            self._go(self._run, now)
+            self._enter(self._run, now)
 
     def _run(self, now: int) -> None:
-        """The policy works; `step` sees when it is over."""
+        """Let the policy work; `step` detects the end of the episode."""
 
     def _is_over(self, now: int) -> bool:
-        assert self._truth is not None
-        return self._truth.success or now - self._start_ns >= self._params.longest_s * NS
+        assert self._ground_truth is not None
+        return self._ground_truth.success or now - self._start_ns >= self._params.episode_timeout_s * NS
 
-    def _note(self, now: int) -> None:
-        """Note the result of the episode."""
-        assert self._truth is not None
+    def _finish(self, now: int) -> None:
+        """Withdraw the instruction and record the result."""
+        assert self._ground_truth is not None
         self._instruction_pub.publish(String(data=""))
         seconds, seed = (now - self._start_ns) / NS, self._params.seed + self._episode
-        result = Result(self._episode, seed, bool(self._truth.success), seconds, self._start_ns, now)
+        success = bool(self._ground_truth.success)
+        result = EpisodeResult(self._episode, seed, success, seconds, self._start_ns, now)
         with (self._folder / "episodes.jsonl").open("a") as file:
             file.write(json.dumps(asdict(result)) + "\n")
-        self._save_film()
+        self._save_video()
         self._episode += 1
-        self._go(self._settle, now)
+        self._enter(self._settle, now)
 
     def _settle(self, now: int) -> None:
-        """A moment for what the policy still has under way; the way home starts from where the arm is told to be."""
-        if now - self._since_ns > SETTLE_S * NS:
-            self._go(self._home, now)
+        """Wait for the chunks of the policy that are still in transit; the way home starts at the commanded pose."""
+        if now - self._waiting_since_ns > SETTLE_S * NS:
+            self._enter(self._home, now)
 
-    def _film(self) -> None:
-        """Both pictures side by side, one frame per picture of the first camera."""
+    def _record_frame(self) -> None:
+        """Keep the images of both cameras side by side, one frame per image of the first camera."""
         for i, subscription in enumerate(self._camera_subs):
-            message = newest(subscription)
+            message = subscription.newest()
             if message is None:
                 continue
             try:
@@ -242,28 +251,28 @@ class EpisodesNode(Loop):
             except RecordError as error:
                 self._node.get_logger().warning(str(error), throttle_duration_sec=1.0)
                 continue
-            wanted = i == 0 and self._do == self._run and self._episode < self._params.film
-            if wanted and self._latest[1] is not None and self._latest[0].shape == self._latest[1].shape:
+            recorded = i == 0 and self._phase == self._run and self._episode < self._params.video_episodes
+            if recorded and self._latest[1] is not None and self._latest[0].shape == self._latest[1].shape:
                 self._frames.append(np.concatenate(self._latest, axis=1))
 
-    def _save_film(self) -> None:
+    def _save_video(self) -> None:
         if self._frames:
-            np.savez_compressed(self._folder / f"film_{self._episode}.npz", frames=np.array(self._frames))
+            np.savez_compressed(self._folder / f"video_{self._episode}.npz", frames=np.array(self._frames))
             self._frames = []
 
     def close(self) -> None:
-        """Leave no instruction standing."""
+        """Withdraw the instruction."""
         self._instruction_pub.publish(String(data=""))
-        time.sleep(0.05)
+        time.sleep(0.05)  # until the message is delivered
 
 
 def main() -> None:
     """Run the node; it ends by itself after the last episode."""
     try:
         run("episodes", EpisodesNode)
-    except Done:
+    except AllEpisodesDone:
         pass
-    except CannotGoOn as error:
+    except EpisodesAborted as error:
         print(f"episodes: {error}", file=sys.stderr)
         sys.exit(1)
 

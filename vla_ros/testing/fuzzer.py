@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vla_ros.core.errors import RecordError
-from vla_ros.core.limit_monitor import QUANTITIES, judge
+from vla_ros.core.limit_monitor import QUANTITIES, check_limits
 from vla_ros.core.records import NS, Array, Chunk, JointState, Refusal
 from vla_ros.core.robot import Limits
 from vla_ros.core.trajectory import Plan
@@ -60,7 +60,7 @@ class Arm:
         return JointState(stamp_ns, self.limits.joints, self.position + noise, self.velocity)
 
 
-class Story:
+class Fuzzer:
     """One life; `live` makes it longer."""
 
     def __init__(self, limits: Limits, seed: int) -> None:
@@ -87,7 +87,7 @@ class Story:
 
     def start(self) -> None:
         """A supervisor of its own, as after the process was started anew."""
-        self.supervisor = Supervisor(self.limits, SupervisorConfig(estop_heartbeat_s=0.5))
+        self.supervisor = Supervisor(self.limits, SupervisorConfig(estop_timeout_s=0.5))
         self.supervisor.refused, self.supervisor.faulted = self.refused, self.faulted
         self.drift_ns = 0
         self.restarts += 1
@@ -155,14 +155,14 @@ class Story:
         """Chunks to plans to the supervisor, and plans that no planner of ours made."""
         supervisor = self.supervisor
         for chunk in self.spoilt(self.chunk()):
-            in_force = supervisor.in_force()
-            if in_force is None:
+            active_plan = supervisor.active_plan()
+            if active_plan is None:
                 continue
-            plan = self.planner.plan(chunk.slowed(supervisor.speed.scale(self.now)), in_force, self.now)
+            plan = self.planner.plan(chunk.time_scaled(supervisor.speed_scaling.scale(self.now)), active_plan, self.now)
             if isinstance(plan, Refusal):
                 self.refused[f"planner: {plan.reason}"] += 1
                 continue
-            supervisor.speed.disagreement(self.planner.disagreement(chunk, in_force, self.now))
+            supervisor.speed_scaling.handover_error(self.planner.handover_error(chunk, active_plan, self.now))
             self.plans.append(plan)
             for each in self.forged(plan):
                 supervisor.plan(each, self.now, chunk.stamp_ns)
@@ -205,20 +205,20 @@ class Story:
 
     def look_around(self) -> None:
         """What the node looks at five times a second, and the button that says that it is there."""
-        watch = self.supervisor.watch
-        watch.clock(self.drift_ns)
-        watch.publishers(self.others)
+        monitors = self.supervisor.monitors
+        monitors.clock_drift(self.drift_ns)
+        monitors.other_publishers(self.others)
         if self.wrong != "unbuttoned":
-            watch.estop_input(self.wrong == "button", self.now)
+            monitors.estop_input(self.wrong == "button", self.now)
 
     def operate(self) -> None:
         """An operator who sets things right again, and now and then stops."""
         supervisor, chance = self.supervisor, self.rng.random()
-        if "clock" in {f.name for f in supervisor.faults} and supervisor.at_rest:
+        if "clock_jump" in {f.name for f in supervisor.faults} and supervisor.at_rest:
             self.start()
             self.cut()
         elif supervisor.mode is Mode.ESTOPPED or (supervisor.mode is Mode.STOPPED and chance < 0.3):
-            if supervisor.reset(self.now).ok:
+            if supervisor.reset(self.now).success:
                 self.cut()  # what is armed next is held where it is measured, not where it was sent
         elif supervisor.mode in (Mode.READY, Mode.STOPPED):
             supervisor.arm(self.now)
@@ -227,7 +227,7 @@ class Story:
         elif chance < 0.02:
             supervisor.estop(self.now)
         elif chance < 0.04:
-            supervisor.speed.ask(float(self.rng.choice([0.1, 0.5, 1.0, 2.0])))
+            supervisor.speed_scaling.request(float(self.rng.choice([0.1, 0.5, 1.0, 2.0])))
 
     # -- time ---------------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class Story:
             return
         if last is not None and command.stamp_ns - last.stamp_ns >= STALL_NS:
             apart = np.abs(command.state.position - last.state.position).max()
-            self.violations["step after a stall"] += not apart <= self.supervisor.config.largest_step
+            self.violations["step after a stall"] += not apart <= self.supervisor.config.max_command_step_rad
             self.cut()
         self.stream.append(command)
         if len(self.stream) >= STRETCH:
@@ -280,7 +280,7 @@ class Story:
         if not self.stream:
             return
         stamps = np.array([c.stamp_ns for c in self.stream], dtype=np.int64)
-        found = judge(stamps, np.stack([c.state.position for c in self.stream]), self.limits)
+        found = check_limits(stamps, np.stack([c.state.position for c in self.stream]), self.limits)
         self.violations.update({q: n for q, n in found.violations.items() if n})
         self.peaks = {q: max(self.peaks[q], found.peak_ratio[q]) for q in QUANTITIES}
         self.samples += len(self.stream) - keep

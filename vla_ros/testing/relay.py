@@ -1,6 +1,8 @@
-"""A bad network between policy and planner: drops, delays and thereby reorders chunks. Seeded.
+"""A relay node between policy and planner that drops, delays and thereby reorders chunks at random, with a seed.
 
-python -m bench._chaos DROP LATE LATEST_MS SEED
+    python -m vla_ros.testing.relay DROP_PROBABILITY DELAY_PROBABILITY MAX_DELAY_MS SEED
+
+The policy must publish on `vla/chunk_raw` (remapped from `vla/chunk`).
 """
 
 from __future__ import annotations
@@ -14,32 +16,34 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from trajectory_msgs.msg import JointTrajectory
 
-RAW = "vla/chunk_raw"
+from vla_ros.nodes.common import topics
+
+RAW_CHUNK = "vla/chunk_raw"
 
 
 def main() -> None:
-    """Pass chunks on from RAW to the chunk topic: some never, some late, the others at once."""
-    drop, late, latest_ms = (float(x) for x in sys.argv[1:4])
-    chance = random.Random(int(sys.argv[4]))
+    """Forward chunks from `RAW_CHUNK` to the chunk topic, each dropped, delayed or immediate."""
+    drop_probability, delay_probability, max_delay_ms = (float(x) for x in sys.argv[1:4])
+    rng = random.Random(int(sys.argv[4]))
     rclpy.init()
-    node = rclpy.create_node("chaos")
-    waiting: list[tuple[float, JointTrajectory]] = []
-    publisher = node.create_publisher(JointTrajectory, "vla/chunk", 10)
+    node = rclpy.create_node("relay")
+    pending: list[tuple[float, JointTrajectory]] = []
+    publisher = node.create_publisher(JointTrajectory, topics.CHUNK, 10)
 
     def on_chunk(message: JointTrajectory) -> None:
-        if chance.random() < drop:
+        if rng.random() < drop_probability:
             return
-        delay = chance.uniform(0.0, latest_ms / 1e3) if chance.random() < late else 0.0
-        waiting.append((time.monotonic() + delay, message))
+        delay_s = rng.uniform(0.0, max_delay_ms / 1e3) if rng.random() < delay_probability else 0.0
+        pending.append((time.monotonic() + delay_s, message))
 
-    def pass_on() -> None:
+    def publish_due() -> None:
         now = time.monotonic()
-        for item in [w for w in waiting if w[0] <= now]:
-            waiting.remove(item)
+        for item in [p for p in pending if p[0] <= now]:
+            pending.remove(item)
             publisher.publish(item[1])
 
-    node.create_subscription(JointTrajectory, RAW, on_chunk, 10)
-    node.create_timer(0.005, pass_on)
+    node.create_subscription(JointTrajectory, RAW_CHUNK, on_chunk, 10)
+    node.create_timer(0.005, publish_due)
     with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.spin(node)
 

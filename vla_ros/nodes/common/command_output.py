@@ -1,4 +1,4 @@
-"""What the robot's controller is told: a position at every tick, or the way to rest whenever it changes."""
+"""Publishes commands to the robot's controller: a position per tick, or a trajectory whenever it changes."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from vla_ros.core.trajectory import Motion
 from vla_ros.nodes.common import topics
 from vla_ros.nodes.common.conversions import plan_to_message
 from vla_ros.safety.gate import Command
-from vla_ros.safety.remaining_trajectory import Trail
+from vla_ros.safety.remaining_trajectory import DelayedTrajectory
 
 POSITIONS, TRAJECTORY = "positions", "trajectory"
-KINDS = {POSITIONS: Float64MultiArray, TRAJECTORY: JointTrajectory}
-CARRIES_ON = 1e3
-"""Instead of `largest_step` for a controller that goes on by itself: the arm did not stop with our loop [rad]."""
-NEAR_RAD = 0.05
-"""Instead of a larger `tracking`, for the same: armed farther away, it would leap to where it is told to hold [rad]."""
-LAG_S = 0.02
-"""How far behind what is commanded a trajectory is told: two periods of a controller at 100 Hz [s]."""
+MESSAGE_TYPES = {POSITIONS: Float64MultiArray, TRAJECTORY: JointTrajectory}
+TRAJECTORY_MAX_COMMAND_STEP_RAD = 1e3
+"""Replaces `max_command_step_rad` for a trajectory controller: it moved the arm on while the loop stalled [rad]."""
+TRAJECTORY_MAX_ARMING_ERROR_RAD = 0.05
+"""Upper bound of the tracking error at arming for a trajectory controller: it would jump to the held pose [rad]."""
+TRAJECTORY_DELAY_S = 0.02
+"""Delay of a published trajectory behind the command: two periods of a controller at 100 Hz [s]."""
 REPEAT_S = 0.1
-"""How often a trajectory is sent again while nothing changes and the arm is not yet at rest [s].
+"""Period at which an unchanged trajectory is published again until the arm is at rest [s].
 
-A rest is not repeated: a controller that missed the way there rests elsewhere, by what it knows, and would leap."""
+A trajectory that has ended is not repeated: a controller that missed it rests in another pose and would jump."""
 
 
-class Output:
-    """The only publisher to the robot."""
+class CommandOutput:
+    """The only publisher of the robot's command topic."""
 
     def __init__(self, node: Node, kind: str, topic: str, joints: tuple[str, ...]) -> None:
-        """Advertise one of `KINDS`; `joints` (J) in the order of the robot's file."""
-        self._flowing = kind == TRAJECTORY
-        self._pub = node.create_publisher(KINDS[kind], topic, topics.RELIABLE)
+        """Create the publisher; `kind` is a key of `MESSAGE_TYPES`, `joints` (J) in the order of the robot file."""
+        self._publishes_trajectory = kind == TRAJECTORY
+        self._pub = node.create_publisher(MESSAGE_TYPES[kind], topic, topics.RELIABLE)
         self._positions = Float64MultiArray()
-        self._trail = Trail(joints, round(LAG_S * NS))
-        self._told: tuple[Motion, ...] = ()
-        self._again_ns = self._rest_ns = 0
+        self._delayed = DelayedTrajectory(joints, round(TRAJECTORY_DELAY_S * NS))
+        self._published: tuple[Motion, ...] = ()
+        self._repeat_ns = self._end_ns = 0
 
-    def tell(self, command: Command, motions: tuple[Motion, ...]) -> None:
-        """Publish the command of this instant, which is on the first of the motions that are followed."""
-        if not self._flowing:
+    def publish(self, command: Command, motions: tuple[Motion, ...]) -> None:
+        """Publish the command of this instant; it lies on the first of the motions being executed."""
+        if not self._publishes_trajectory:
             self._positions.data = command.state.position.tolist()
             self._pub.publish(self._positions)
             return
         if not motions:
             return
         now = command.stamp_ns
-        if motions != self._told:
-            self._trail.follow(motions, now)
-            self._rest_ns = motions[-1].end_ns + round(LAG_S * NS)
-        elif not self._again_ns <= now < self._rest_ns:
+        if motions != self._published:
+            self._delayed.follow(motions, now)
+            self._end_ns = motions[-1].end_ns + round(TRAJECTORY_DELAY_S * NS)
+        elif not self._repeat_ns <= now < self._end_ns:
             return
-        self._told, self._again_ns = motions, now + round(REPEAT_S * NS)
-        self._pub.publish(plan_to_message(self._trail.told(now)))
+        self._published, self._repeat_ns = motions, now + round(REPEAT_S * NS)
+        self._pub.publish(plan_to_message(self._delayed.delayed(now)))

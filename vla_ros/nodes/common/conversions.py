@@ -1,4 +1,4 @@
-"""ROS message to record and back; nothing more. Malformed messages raise `RecordError`."""
+"""Converts ROS messages to records and back. Malformed messages raise `RecordError`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sensor_msgs.msg import JointState as JointStateMessage
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from vla_ros.core.errors import RecordError
-from vla_ros.core.records import FARTHEST_NS, NS, Array, Chunk, Image, JointState
+from vla_ros.core.records import MAX_STAMP_NS, NS, Array, Chunk, Image, JointState
 from vla_ros.core.trajectory import Plan
 
-MOST_POINTS = 400
-"""A longer trajectory is not a chunk or a plan; proving one must not take the command loop's time."""
+MAX_POINTS = 400
+"""Maximum number of points of a chunk or plan; it bounds the time that checking one takes in the command loop."""
 
 
 def to_ns(time: Time | Duration) -> int:
@@ -26,24 +26,24 @@ def to_time(ns: int) -> Time:
     return Time(sec=ns // NS, nanosec=ns % NS)
 
 
-def _rows(message: JointTrajectory, field: str, what: str) -> Array:
+def _rows(message: JointTrajectory, field: str, record: str) -> Array:
     rows = [getattr(point, field) for point in message.points]
-    short = next((row for row in rows if len(row) != len(message.joint_names)), None)
-    if short is not None:
-        raise RecordError(f"a point of the {what} has {len(short)} {field} for {len(message.joint_names)} joints.")
+    wrong = next((row for row in rows if len(row) != len(message.joint_names)), None)
+    if wrong is not None:
+        raise RecordError(f"a point of the {record} has {len(wrong)} {field} for {len(message.joint_names)} joints.")
     return np.array(rows, dtype=np.float64)
 
 
-def _check_length(message: JointTrajectory, what: str) -> None:
-    if not 1 <= len(message.points) <= MOST_POINTS:
-        raise RecordError(f"a {what} has 1 to {MOST_POINTS} points; got {len(message.points)}.")
+def _check_length(message: JointTrajectory, record: str) -> None:
+    if not 1 <= len(message.points) <= MAX_POINTS:
+        raise RecordError(f"a {record} has 1 to {MAX_POINTS} points; got {len(message.points)}.")
 
 
 def chunk_from_message(message: JointTrajectory) -> Chunk:
     """A chunk, stamped with the capture time of its observation.
 
-    Points with positions, velocities and accelerations are knots of a curve. Where any of the points has no
-    accelerations or no velocities, they are waypoints, and what else they say is not used.
+    If every point has positions, velocities and accelerations, the points are knots of a curve. Otherwise they are
+    waypoints, and velocities and accelerations are ignored.
     """
     _check_length(message, "chunk")
     offsets = np.array([to_ns(p.time_from_start) for p in message.points]) / NS
@@ -55,7 +55,7 @@ def chunk_from_message(message: JointTrajectory) -> Chunk:
 
 
 def chunk_to_message(chunk: Chunk) -> JointTrajectory:
-    """The message of a chunk; times are rounded to whole nanoseconds."""
+    """The message of a chunk; times are rounded to nanoseconds."""
     message = JointTrajectory(joint_names=list(chunk.joints))
     message.header.stamp = to_time(chunk.stamp_ns)
     for k, offset in enumerate(chunk.offsets_s):
@@ -69,7 +69,7 @@ def chunk_to_message(chunk: Chunk) -> JointTrajectory:
 
 
 def plan_from_message(message: JointTrajectory) -> Plan:
-    """A plan: position, velocity and acceleration at every knot; without any error."""
+    """A plan: position, velocity and acceleration at every knot, converted exactly."""
     _check_length(message, "plan")
     offsets = np.array([to_ns(p.time_from_start) for p in message.points], dtype=np.int64)
     fields = [_rows(message, name, "plan") for name in ("positions", "velocities", "accelerations")]
@@ -77,36 +77,36 @@ def plan_from_message(message: JointTrajectory) -> Plan:
 
 
 def plan_to_message(plan: Plan, capture_ns: int | None = None) -> JointTrajectory:
-    """The message of a plan, without any error.
+    """The message of a plan, converted exactly.
 
     Args:
         plan: The plan.
-        capture_ns: Capture time of the observation it answers [ns]; travels as `header.frame_id`,
-            which means nothing else in a joint-space message.
+        capture_ns: Capture time of the observation that the plan follows from [ns]; sent as `header.frame_id`,
+            which has no other meaning in a joint-space message.
     """
     message = JointTrajectory(joint_names=list(plan.joints))
     message.header.stamp = to_time(plan.start_ns)
     message.header.frame_id = "" if capture_ns is None else str(capture_ns)
     rows = zip(plan.offsets_ns.tolist(), plan.positions, plan.velocities, plan.accelerations, strict=True)
     for ns, p, v, a in rows:
-        when = Duration(sec=ns // NS, nanosec=ns % NS)
+        offset = Duration(sec=ns // NS, nanosec=ns % NS)
         message.points.append(
             JointTrajectoryPoint(
-                positions=p.tolist(), velocities=v.tolist(), accelerations=a.tolist(), time_from_start=when
+                positions=p.tolist(), velocities=v.tolist(), accelerations=a.tolist(), time_from_start=offset
             )
         )
     return message
 
 
 def capture_of(message: JointTrajectory) -> int | None:
-    """Capture time of the observation a plan answers [ns]; None if it does not say, or not sensibly."""
+    """Capture time of the observation that a plan follows from [ns]; None if absent or not a valid time."""
     text = message.header.frame_id
-    known = text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) <= FARTHEST_NS
-    return int(text) if known else None
+    valid = text.isascii() and text.isdecimal() and len(text) < 20 and 0 < int(text) <= MAX_STAMP_NS
+    return int(text) if valid else None
 
 
 def joint_state_from_message(message: JointStateMessage) -> JointState:
-    """A joint state; velocities that the driver does not give stay absent."""
+    """A joint state; velocities are None if the driver does not publish them."""
     velocities = np.array(message.velocity) if len(message.velocity) else None
     return JointState(to_ns(message.header.stamp), tuple(message.name), np.array(message.position), velocities)
 
@@ -125,8 +125,8 @@ def image_from_message(message: ImageMessage) -> Image:
     if message.encoding not in ("rgb8", "bgr8"):
         raise RecordError(f'images must be encoded rgb8 or bgr8; got "{message.encoding}".')
     data = np.frombuffer(message.data, dtype=np.uint8)
-    whole = len(data) == message.step * message.height and 0 < 3 * message.width <= message.step
-    if not whole or not len(data):
+    consistent = len(data) == message.step * message.height and 0 < 3 * message.width <= message.step
+    if not consistent or not len(data):
         raise RecordError(
             f"an image of {message.width}x{message.height} with step {message.step} cannot have {len(data)} bytes."
         )
@@ -141,5 +141,5 @@ def image_to_message(stamp_ns: int, frame: str, image: Image) -> ImageMessage:
     message = ImageMessage(height=height, width=width, encoding="rgb8", step=3 * width)
     message.header.stamp = to_time(stamp_ns)
     message.header.frame_id = frame
-    message.data.frombytes(np.ascontiguousarray(image).tobytes())  # a list would take 500 times longer
+    message.data.frombytes(np.ascontiguousarray(image).tobytes())  # 500 times faster than a list
     return message

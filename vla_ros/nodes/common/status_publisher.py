@@ -1,4 +1,4 @@
-"""What the supervisor's node says of itself: its state, diagnostics with counters, the log at the end."""
+"""Publishes the supervisor's state and diagnostics, and writes its log at the end."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vla_ros.nodes.common.conversions import to_time
 from vla_ros.nodes.common.node_loop import RosTime
 from vla_ros.safety.state_machine import Mode
 from vla_ros.safety.supervisor import Supervisor
-from vla_ros.system.wake_latency import Lateness
+from vla_ros.system.wake_latency import WakeLatencyBuffer
 
-LATEST = 100
-"""So many of the newest wake-ups back the greatest lateness is said."""
+LATENCY_WINDOW = 100
+"""The published maximum of the wake latency is over this many wake-ups."""
 LEVELS = {
     Mode.STOPPING: DiagnosticStatus.WARN,
     Mode.STOPPED: DiagnosticStatus.WARN,
@@ -26,35 +26,38 @@ LEVELS = {
 }
 
 
-class Telling:
-    """Publishes state and diagnostics of one supervisor, and keeps how late its loop was."""
+class StatusPublisher:
+    """Publishes state and diagnostics of one supervisor.
+
+    Attributes:
+        wake_latency: Wake latency of the command loop [ns].
+    """
 
     def __init__(self, node: Node, core: Supervisor, time: RosTime, robot: str) -> None:
-        """Advertise; `robot` is the name of the robot."""
+        """Create the publishers; `robot` is the name of the robot."""
         self._core, self._time, self._robot = core, time, robot
-        self._shown: tuple[Mode, str] | None = None
-        self.late = Lateness()
-        """How late the loop woke up, each time [ns]."""
+        self._published: tuple[Mode, str] | None = None
+        self.wake_latency = WakeLatencyBuffer()
         self._state_pub = node.create_publisher(DiagnosticStatus, topics.STATE, topics.LATCHED)
         self._diagnostics_pub = node.create_publisher(DiagnosticArray, topics.DIAGNOSTICS, topics.RELIABLE)
 
     @property
     def outdated(self) -> bool:
-        """Whether mode or reason are others than were said last."""
-        return (self._core.mode, self._core.reason) != self._shown
+        """Whether mode or reason changed since the last `publish`."""
+        return (self._core.mode, self._core.reason) != self._published
 
-    def say(self, speed: float) -> None:
-        """Publish state and diagnostics; `speed` is the speed scale said last."""
+    def publish(self, speed: float) -> None:
+        """Publish state and diagnostics; `speed` is the speed scale published last."""
         core = self._core
-        self._shown = (core.mode, core.reason)
+        self._published = (core.mode, core.reason)
         counters: dict[str, object] = {
             "speed": speed,
-            "tracking_error": f"{core.watch.tracking_error:.3f}",
+            "tracking_error": f"{core.monitors.tracking_error:.3f}",
             "faults": "; ".join(fault.detail for fault in core.faults),
             "accepted": core.accepted,
             **{f"refused.{k}": v for k, v in core.refused.items()},
             **{f"fault.{k}": v for k, v in core.faulted.items()},
-            "late_ms": f"{self.late.newest(LATEST).max(initial=0) / 1e6:.2f}",
+            "wake_latency_ms": f"{self.wake_latency.newest(LATENCY_WINDOW).max(initial=0) / 1e6:.2f}",
         }
         values = [KeyValue(key=k, value=str(v)) for k, v in counters.items()]
         status = DiagnosticStatus(
@@ -77,7 +80,7 @@ class Telling:
     def write(self, folder: Path, rate_hz: float, period_ns: int, scheduling: str) -> None:
         """Write `supervisor.json` and `loop.npz`."""
         core = self._core
-        np.savez_compressed(folder / "loop.npz", late_ns=self.late.newest(), period_ns=period_ns)
+        np.savez_compressed(folder / "loop.npz", wake_latency_ns=self.wake_latency.newest(), period_ns=period_ns)
         summary = {
             "rate_hz": rate_hz,
             "scheduling": scheduling,
@@ -86,6 +89,6 @@ class Telling:
             "accepted": core.accepted,
             "refused": dict(core.refused),
             "faulted": dict(core.faulted),
-            "handover_jump": core.handover_jump.tolist(),
+            "switch_discontinuity": core.switch_discontinuity.tolist(),
         }
         (folder / "supervisor.json").write_text(json.dumps(summary, indent=1))
