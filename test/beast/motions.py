@@ -1,4 +1,4 @@
-"""Seeded motions of a known band: what the reference figures of the tokenizer's checks were made with."""
+"""Seeded motions of known bandwidth, the inputs of the reference figures in the tests of the tokenizer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def one_second(control_points: int, samples: int = 50, grid: str = "ends", **mor
 
 
 def times(tokenizer: BeastTokenizer) -> np.ndarray:
-    """Of the actions, shape (T,) [s]."""
+    """Times of the actions, shape (T,) [s]."""
     return tokenizer.config.times * tokenizer.config.duration_s
 
 

@@ -1,4 +1,4 @@
-"""Tokens: order, bounds, exactness on disk, and the same ones from torch; numbers are those of the reference list."""
+"""Tokens: order, bounds, exact files, and equality with torch; numbers refer to the reference list."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_06_quantiser_error(seed: int) -> None:
     tokens = tokenizer.quantise(control)
     step = (tokenizer.upper - tokenizer.lower) / 510
     assert (np.abs(tokenizer.restore(tokens) - control) <= step * (1 + 1e-9)).all()
-    apart = np.abs(tokenizer.decode(tokens) - tokenizer.evaluate(control))
-    assert (apart <= step.max(axis=0) * (1 + 1e-9)).all()
+    deviation = np.abs(tokenizer.decode(tokens) - tokenizer.evaluate(control))
+    assert (deviation <= step.max(axis=0) * (1 + 1e-9)).all()
     assert (tokenizer.quantise(tokenizer.restore(tokens)) == tokens).all()
 
 
@@ -67,7 +67,7 @@ def test_06_zero_is_between_two_bins() -> None:
     np.testing.assert_allclose(np.abs(back), 1 / 255, rtol=1e-12)
 
 
-def test_06_the_fit_loses_more_than_the_quantiser() -> None:
+def test_06_the_error_of_the_fit_exceeds_that_of_the_quantiser() -> None:
     tokenizer = one_second(10, 20)
     actions = motion(3)(times(tokenizer))
     tokens = tokenizer.fit(actions).encode(actions)
@@ -130,10 +130,10 @@ def test_15_bounds_of_one_would_clip(grid: str) -> None:
 def test_15_quantiles_are_narrower_and_clip_what_is_outside() -> None:
     tokenizer = one_second(10, 20)
     actions = motion(3)(times(tokenizer))
-    whole = tokenizer.fit(actions)
+    full = tokenizer.fit(actions)
     cut = one_second(10, 20, tail=0.01).fit(actions)
-    assert (cut.upper < whole.upper).all()
-    assert (cut.lower > whole.lower).all()
+    assert (cut.upper < full.upper).all()
+    assert (cut.lower > full.lower).all()
     tokens = cut.encode(actions)
     assert 0.01 < np.mean(np.isin(tokens, [0, 255])) < 0.05
     assert np.abs(cut.encode_continuous(actions)).max() > 1.0  # continuous tokens are not clipped
@@ -145,40 +145,40 @@ def test_torch_gives_the_same_tokens(pinned: int) -> None:
     rng = np.random.default_rng(1)
     many = np.concatenate([actions, rng.normal(size=(3000, 20, 7))])
     starts = None if start is None else rng.normal(size=(3040, pinned, 7))
-    theirs = None if starts is None else torch.from_numpy(starts)
+    tensor_start = None if starts is None else torch.from_numpy(starts)
     tokens = tokenizer.encode(many, starts)
-    same = tokenizer.encode(torch.from_numpy(many), theirs)
+    same = tokenizer.encode(torch.from_numpy(many), tensor_start)
     assert same.dtype == torch.int64
     assert (same.numpy() == tokens).all()
-    assert (tokenizer.decode(same, theirs).numpy() == tokenizer.decode(tokens, starts)).all()
-    scaled = tokenizer.encode_continuous(torch.from_numpy(many), theirs)
+    assert (tokenizer.decode(same, tensor_start).numpy() == tokenizer.decode(tokens, starts)).all()
+    scaled = tokenizer.encode_continuous(torch.from_numpy(many), tensor_start)
     assert (scaled.numpy() == tokenizer.encode_continuous(many, starts)).all()
-    curve = tokenizer.decode_continuous(scaled, theirs)
+    curve = tokenizer.decode_continuous(scaled, tensor_start)
     assert (curve.numpy() == tokenizer.decode_continuous(scaled.numpy(), starts)).all()
 
 
 def test_torch_gradients_pass_through_the_curve() -> None:
     tokenizer, _, start = arm(pinned=1)
-    said = torch.zeros(40, 10, 7, requires_grad=True)
-    tokenizer.decode_continuous(said, torch.from_numpy(start)).square().sum().backward()
-    assert (said.grad[:, 0, :6] == 0.0).all()  # pinned
-    assert (said.grad[:, 1:].abs().sum(dim=(0, 2)) > 0.0).all()
+    prediction = torch.zeros(40, 10, 7, requires_grad=True)
+    tokenizer.decode_continuous(prediction, torch.from_numpy(start)).square().sum().backward()
+    assert (prediction.grad[:, 0, :6] == 0.0).all()  # pinned
+    assert (prediction.grad[:, 1:].abs().sum(dim=(0, 2)) > 0.0).all()
 
 
 @pytest.mark.parametrize("pinned", [1, 2])
-def test_pins_hold_whatever_the_tokens_say(pinned: int) -> None:
+def test_pinned_control_points_hold_for_any_tokens(pinned: int) -> None:
     tokenizer, actions, start = arm(pinned=pinned)
-    said = np.random.default_rng(2).integers(0, 256, (40, 70))
-    first = tokenizer.decode_at(said, [0.0, 1e-7], start)
+    prediction = np.random.default_rng(2).integers(0, 256, (40, 70))
+    first = tokenizer.decode_at(prediction, [0.0, 1e-7], start)
     assert (first[:, 0, :6] == start[:, 0, :6]).all()
     if pinned == 2:
         np.testing.assert_allclose((first[:, 1] - first[:, 0])[:, :6] / 1e-7, start[:, 1, :6], atol=2e-4)
-    gripper = tokenizer.decode(said, start)[..., 6]
+    gripper = tokenizer.decode(prediction, start)[..., 6]
     assert (np.unique(np.round(gripper, 12)).size) <= 256  # held values, bins only
     assert (np.sign(tokenizer.decode(tokenizer.encode(actions, start), start)[..., 6]) == actions[..., 6]).mean() > 0.9
 
 
-def test_continuous_tokens_come_back() -> None:
+def test_continuous_tokens_are_inverted_exactly() -> None:
     tokenizer, actions, _ = arm()
     scaled = tokenizer.encode_continuous(actions)
     assert scaled.min() == pytest.approx(-1.0)
@@ -188,13 +188,13 @@ def test_continuous_tokens_come_back() -> None:
     np.testing.assert_allclose(tokenizer.decode_continuous(scaled, times_s=[0.05, 1.0]), fitted[:, [0, -1]], atol=1e-12)
 
 
-def test_a_joint_that_never_moved_stays() -> None:
+def test_a_joint_without_motion_stays() -> None:
     still = np.full((30, 20, 1), 0.7)
     tokenizer = BeastTokenizer(BeastConfig(1)).fit(still)
     np.testing.assert_allclose(tokenizer.decode(tokenizer.encode(still)), 0.7, atol=1e-4)
 
 
-def test_importing_needs_numpy_only() -> None:
+def test_importing_loads_numpy_only() -> None:
     others = ("torch", "daqp", "yaml", "scipy", "rclpy", "safetensors")
     code = f"import sys, vla_ros.beast; print([m for m in {others} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -212,12 +212,12 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.parametrize(("damage", "says"), DAMAGE)
-def test_a_damaged_file_is_refused(damage, says: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("damage", "expected"), DAMAGE)
+def test_a_damaged_file_is_refused(damage, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
     arm()[0].save(path)
     path.write_text(damage(path.read_text()))
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=expected):
         BeastTokenizer.load(path)
     with pytest.raises(ConfigError, match="there is no tokenizer"):
         BeastTokenizer.load(tmp_path / "other.json")
@@ -227,7 +227,7 @@ GOOD = BeastConfig(("a", "b"))
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "expected"),
     [
         ({"dofs": 0}, "needs a degree of freedom"),
         ({"degree": 10}, "degree < control points"),
@@ -241,24 +241,24 @@ GOOD = BeastConfig(("a", "b"))
         ({"ridge": 0.0, "control_points": 25}, "need a ridge"),
         ({"steps": ("c",)}, 'unknown degree of freedom "c"'),
         ({"steps": (2,)}, "no degree of freedom 2"),
-        ({"steps": (1,), "control_points": 25}, "at least one sample per slot"),
+        ({"steps": (1,), "control_points": 25}, "at least one sample per interval"),
         ({"dofs": ("a", "a")}, "no two the same"),
         ({"dofs": (1, 2)}, "need a name each"),
         ({"dofs": True}, "a number or a list of names"),
         ({"dofs": "abc"}, "a number or a list of names"),
     ],
 )
-def test_a_bad_setting_is_refused(change: dict, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
+def test_a_bad_setting_is_refused(change: dict, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
         replace(GOOD, **change)
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "expected"),
     [
         (lambda t: t.encode(np.zeros((20, 3))), "last dimensions of actions"),
         (lambda t: t.encode([["a"]]), "must be numbers"),
-        (lambda t: t.encode(np.zeros((20, 2)), np.zeros((1, 2))), "pins nothing"),
+        (lambda t: t.encode(np.zeros((20, 2)), np.zeros((1, 2))), "pins no control points"),
         (lambda t: t.decode(np.zeros(19)), "last dimensions of tokens"),
         (lambda t: t.decode(np.full(20, 256)), "whole numbers from 0 to 255"),
         (lambda t: t.decode(np.full(20, 0.5)), "whole numbers from 0 to 255"),
@@ -269,9 +269,9 @@ def test_a_bad_setting_is_refused(change: dict, says: str) -> None:
         (lambda t: BeastTokenizer(replace(GOOD, pinned=2)).control_points(np.zeros((20, 2))), "position and velocity"),
     ],
 )
-def test_bad_data_is_refused(call, says: str) -> None:
+def test_bad_data_is_refused(call, expected: str) -> None:
     tokenizer = BeastTokenizer(GOOD, -np.ones((10, 2)), np.ones((10, 2)))
-    with pytest.raises(RecordError, match=says):
+    with pytest.raises(RecordError, match=expected):
         call(tokenizer)
 
 

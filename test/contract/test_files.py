@@ -1,4 +1,4 @@
-"""Every file of config/robots is in the contract, under the name it gives itself."""
+"""Every file of config/robots is tested by the contract, under the name in the file."""
 
 from contract.robots import FILES, ROBOTS
 

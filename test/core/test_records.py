@@ -1,10 +1,10 @@
-"""Records hold what they are given, by name and read-only, or say in a sentence why they cannot."""
+"""Records hold valid values by name and read-only; invalid values are refused with a message."""
 
 import pickle
 
 import numpy as np
 import pytest
-from core.draw import SEED, T0, arm_limits, names, rng_of
+from core.generators import SEED, T0, arm_limits, names, rng_of
 from hypothesis import given
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
@@ -48,8 +48,8 @@ def test_a_bad_joint_state_is_refused(field: str, value: object) -> None:
     assert str(caught.value).endswith(".")
 
 
-def test_velocities_may_be_missing_but_not_short() -> None:
-    assert joint_state(velocities=None).in_order(names(2)[::-1]).velocities is None
+def test_velocities_may_be_missing_but_not_of_another_length() -> None:
+    assert joint_state(velocities=None).reordered(names(2)[::-1]).velocities is None
     with pytest.raises(RecordError, match="1 velocities for 2 positions"):
         joint_state(velocities=[1.0])
 
@@ -106,9 +106,9 @@ def test_a_chunk_is_linear_between_waypoints_and_constant_outside(seed: int) -> 
     times, values = np.cumsum(rng.uniform(0.01, 1.0, rng.integers(1, 6))), rng.normal(size=(6, 2))
     some = chunk(offsets_s=times, positions=values[: len(times)])
     for x in [*times, *rng.uniform(-1.0, times[-1] + 1.0, 20)]:
-        here = some.at(T0 + round(x * NS))
-        theirs = [np.interp(x, times, column) for column in some.positions.T]
-        np.testing.assert_allclose(here, theirs, atol=1e-6)
+        target = some.at(T0 + round(x * NS))
+        expected = [np.interp(x, times, column) for column in some.positions.T]
+        np.testing.assert_allclose(target, expected, atol=1e-6)
 
 
 def test_waypoint_k_of_a_chunk_of_a_rate_lies_at_k_plus_one_periods() -> None:
@@ -117,23 +117,23 @@ def test_waypoint_k_of_a_chunk_of_a_rate_lies_at_k_plus_one_periods() -> None:
 
 
 @pytest.mark.parametrize("dt", [0.0, -0.1, float("nan"), float("inf")])
-def test_a_chunk_of_no_rate_is_refused(dt: float) -> None:
+def test_a_chunk_of_an_invalid_rate_is_refused(dt: float) -> None:
     with pytest.raises(RecordError):
         Chunk.from_rate(T0, names(1), [[1.0], [2.0]], dt)
 
 
 @given(seed=SEED)
-def test_in_order_permutes_by_name(seed: int) -> None:
-    turn = rng_of(seed).permutation(4)
-    turned = [names(4)[i] for i in turn]
-    state = JointState(T0, names(4), np.arange(4), 10 + np.arange(4)).in_order(turned)
-    some = Chunk(T0, names(4), np.array([1.0]), np.arange(4)[None]).in_order(turned)
-    np.testing.assert_array_equal(state.positions, turn)
-    np.testing.assert_array_equal(state.velocities, 10 + turn)
-    np.testing.assert_array_equal(some.positions[0], turn)
+def test_reordered_permutes_by_name(seed: int) -> None:
+    permutation = rng_of(seed).permutation(4)
+    permuted = [names(4)[i] for i in permutation]
+    state = JointState(T0, names(4), np.arange(4), 10 + np.arange(4)).reordered(permuted)
+    some = Chunk(T0, names(4), np.array([1.0]), np.arange(4)[None]).reordered(permuted)
+    np.testing.assert_array_equal(state.positions, permutation)
+    np.testing.assert_array_equal(state.velocities, 10 + permutation)
+    np.testing.assert_array_equal(some.positions[0], permutation)
 
 
-def test_reorder_says_what_is_missing_and_what_is_extra() -> None:
+def test_reorder_names_what_is_missing_and_what_is_unknown() -> None:
     with pytest.raises(RecordError, match="the arm lacks c and has unknown d; it must name exactly a, b, c"):
         reorder(["b", "a", "d"], ["a", "b", "c"], "the arm")
     with pytest.raises(RecordError, match="names joints twice: a"):
@@ -148,7 +148,7 @@ def limits(**fields: object) -> Limits:
 
 @pytest.mark.parametrize("field", ["velocity", "acceleration", "jerk"])
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_limits_that_are_none_are_named_with_their_joint(field: str, value: float) -> None:
+def test_invalid_limits_are_named_with_their_joint(field: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{field} limit of joint_1"):
         limits(**{field: [1.0, value]})
 
@@ -177,12 +177,12 @@ def test_a_robot_has_the_joints_of_its_limits() -> None:
     assert Robot("r", arm_limits(3)).joints == names(3)
 
 
-def test_an_unknown_name_is_a_sentence_with_the_nearest() -> None:
+def test_an_unknown_name_gives_a_message_with_the_nearest() -> None:
     assert str(UnknownName("robot", "so100", ["so101", "ur5"])) == 'unknown robot "so100"; did you mean "so101"?'
     assert str(UnknownName("key", "q", ["b", "a"], "x.yaml")) == 'unknown key "q" in x.yaml; known: a, b.'
 
 
-def test_an_unknown_name_comes_whole_out_of_another_process() -> None:
+def test_an_unknown_name_survives_pickling() -> None:
     error = UnknownName("camera", "side", ("wrist", "front"), "the task")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again)) == (UnknownName, str(error))

@@ -1,10 +1,10 @@
-"""A plan is the curve its knots say, C2, at rest at its end, and cannot be made from nonsense."""
+"""A plan is the C2 curve through its knots, at rest at its end; invalid values are refused."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from core.draw import SEED, T0, any_plan, instants, names, rng_of
+from core.generators import SEED, T0, instants, names, random_plan, rng_of
 from hypothesis import given
 
 from vla_ros.core.errors import RecordError
@@ -14,7 +14,7 @@ from vla_ros.core.trajectory import Plan
 
 @given(seed=SEED)
 def test_the_knots_are_reproduced(seed: int) -> None:
-    plan = any_plan(rng_of(seed))
+    plan = random_plan(rng_of(seed))
     for i, t in enumerate(plan.knots_ns):
         p, v, a = plan.at(int(t))
         np.testing.assert_allclose(p, plan.positions[i], atol=1e-12)
@@ -24,7 +24,7 @@ def test_the_knots_are_reproduced(seed: int) -> None:
 
 @given(seed=SEED)
 def test_position_velocity_and_acceleration_are_continuous_at_the_knots(seed: int) -> None:
-    plan = any_plan(rng_of(seed))
+    plan = random_plan(rng_of(seed))
     for t in plan.knots_ns[1:]:
         near = np.array([t - 1, t])
         for order in range(3):
@@ -36,7 +36,7 @@ def test_position_velocity_and_acceleration_are_continuous_at_the_knots(seed: in
 @given(seed=SEED)
 def test_one_instant_many_instants_and_derivatives_agree(seed: int) -> None:
     rng = rng_of(seed)
-    plan = any_plan(rng)
+    plan = random_plan(rng)
     times = np.concatenate([instants(plan.start_ns, plan.end_ns + NS, 40), plan.knots_ns])
     many = plan.at(times)
     for order in range(3):
@@ -45,25 +45,26 @@ def test_one_instant_many_instants_and_derivatives_agree(seed: int) -> None:
         for one, all_ in zip(plan.at(int(t)), many, strict=True):
             np.testing.assert_allclose(one, all_[i], rtol=1e-9, atol=1e-9)
     middle = float(rng.uniform(0, plan.end_ns - plan.start_ns))
-    for one, whole in zip(plan.after(middle), plan.at(plan.start_ns + int(middle)), strict=True):
-        np.testing.assert_allclose(one, whole, atol=1e-4 * max(1.0, np.abs(whole).max()))
+    for one, rounded in zip(plan.at_offset(middle), plan.at(plan.start_ns + int(middle)), strict=True):
+        np.testing.assert_allclose(one, rounded, atol=1e-4 * max(1.0, np.abs(rounded).max()))
 
 
 @given(seed=SEED)
 def test_each_derivative_is_the_slope_of_the_one_before(seed: int) -> None:
     rng = rng_of(seed)
-    plan, h = any_plan(rng), 10_000
+    plan, h = random_plan(rng), 10_000
     inside = [int(rng.integers(a + 2 * h, b - 2 * h)) for a, b in pairwise(plan.knots_ns)]
     times = np.array(inside)
     for order in range(5):
-        slope = (plan.derivative(times + h, order) - plan.derivative(times - h, order)) / (2 * h / NS)
+        near, far = (plan.derivative(times + s, order) - plan.derivative(times - s, order) for s in (h, 2 * h))
+        slope = (8 * near - far) / (12 * h / NS)  # exact for polynomials of degree 4
         exact = plan.derivative(times, order + 1)
         np.testing.assert_allclose(slope, exact, atol=1e-4 * max(1.0, np.abs(exact).max()))
 
 
 @given(seed=SEED)
 def test_after_its_end_a_plan_rests(seed: int) -> None:
-    plan = any_plan(rng_of(seed))
+    plan = random_plan(rng_of(seed))
     for late in (0, 1, NS, 10**6 * NS):
         p, v, a = plan.at(plan.end_ns + late)
         np.testing.assert_array_equal(p, plan.positions[-1])
@@ -72,8 +73,8 @@ def test_after_its_end_a_plan_rests(seed: int) -> None:
 
 
 @pytest.mark.parametrize("early", [1, NS, 10**18])
-def test_before_its_start_a_plan_says_nothing(early: int) -> None:
-    plan = any_plan(rng_of(0))
+def test_a_plan_is_not_defined_before_its_start(early: int) -> None:
+    plan = random_plan(rng_of(0))
     with pytest.raises(ValueError, match="starts"):
         plan.at(T0 - early)
     with pytest.raises(ValueError, match="starts"):
@@ -89,29 +90,29 @@ def test_hold_stays() -> None:
 
 
 @given(seed=SEED)
-def test_in_order_permutes_the_columns(seed: int) -> None:
+def test_reordered_permutes_the_columns(seed: int) -> None:
     rng = rng_of(seed)
-    plan = any_plan(rng, joints=4)
-    turn = rng.permutation(4)
-    turned = plan.in_order([plan.joints[i] for i in turn])
+    plan = random_plan(rng, joints=4)
+    permutation = rng.permutation(4)
+    permuted = plan.reordered([plan.joints[i] for i in permutation])
     t = T0 + 30_000_000
-    for ours, theirs in zip(turned.at(t), plan.at(t), strict=True):
-        np.testing.assert_array_equal(ours, theirs[turn])
-    assert turned.in_order(plan.joints).joints == plan.joints
+    for reordered, original in zip(permuted.at(t), plan.at(t), strict=True):
+        np.testing.assert_array_equal(reordered, original[permutation])
+    assert permuted.reordered(plan.joints).joints == plan.joints
 
 
 @pytest.mark.parametrize(
-    ("joints", "words"),
+    ("joints", "expected"),
     [
         (("joint_0", "joint_1"), "lacks joint_2"),
         (("joint_0", "joint_1", "joint_2", "more"), "lacks more"),
         (("joint_0", "joint_1", "other"), "has unknown joint_2"),
     ],
 )
-def test_other_joints_are_refused_by_name(joints: tuple[str, ...], words: str) -> None:
+def test_other_joints_are_refused_by_name(joints: tuple[str, ...], expected: str) -> None:
     with pytest.raises(RecordError) as caught:
-        any_plan(rng_of(0)).in_order(joints)
-    assert "joint_2" in str(caught.value) or words in str(caught.value)
+        random_plan(rng_of(0)).reordered(joints)
+    assert "joint_2" in str(caught.value) or expected in str(caught.value)
 
 
 def good() -> dict:
@@ -170,7 +171,7 @@ def with_value(value: float) -> np.ndarray:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_nonsense_is_refused_with_a_sentence(field: str, value: object) -> None:
+def test_invalid_values_are_refused_with_a_message(field: str, value: object) -> None:
     with pytest.raises(RecordError) as caught:
         Plan(**{**good(), field: value})
     assert str(caught.value).endswith(".")

@@ -1,20 +1,20 @@
-"""A chunk that is a curve: held without error, slowed, cut and followed as a curve, and refused where it is none."""
+"""Chunks that are curves: exact representation, time scaling, planning, and refusal of invalid ones."""
 
 import numpy as np
 import pytest
-from core.draw import SEED, T0, any_plan, arm_limits, names, rng_of
+from core.generators import SEED, T0, arm_limits, names, random_plan, rng_of
 from hypothesis import given
 
 from vla_ros.core.errors import RecordError
 from vla_ros.core.records import NS, Chunk, Refusal
 from vla_ros.core.trajectory import Plan
-from vla_ros.planning import objective as follow
+from vla_ros.planning import objective
 from vla_ros.planning.planner import Planner, PlannerConfig
 from vla_ros.safety.limit_certificate import certify
 
 
 def of_plan(plan: Plan) -> Chunk:
-    """The chunk that says the same as a plan."""
+    """The chunk that is the same curve as a plan."""
     numbers = (plan.positions, plan.velocities, plan.accelerations)
     return Chunk(plan.start_ns, plan.joints, plan.offsets_ns / NS, *numbers)
 
@@ -33,39 +33,39 @@ def curve(stamp_ns: int = T0, knots: int = 8, end_s: float = 1.6, joints: int = 
 
 
 @given(seed=SEED)
-def test_a_curve_is_the_quintic_a_plan_of_the_same_numbers_is(seed: int) -> None:
+def test_a_curve_equals_the_plan_with_the_same_knots(seed: int) -> None:
     rng = rng_of(seed)
-    plan = any_plan(rng)
+    plan = random_plan(rng)
     some = of_plan(plan)
     t = rng.integers(0, plan.offsets_ns[-1], 50)
     np.testing.assert_allclose(some.sample(t / NS), plan.derivative(plan.start_ns + t, 0), rtol=0, atol=1e-9)
     np.testing.assert_allclose(some.sample(np.array([-1.0, 1e9])), plan.positions[[0, -1]], rtol=0, atol=1e-9)
-    turn = rng.permutation(3)
-    turned = some.in_order([plan.joints[i] for i in turn])
-    np.testing.assert_array_equal(turned.sample(t / NS), some.sample(t / NS)[:, turn])
+    permutation = rng.permutation(3)
+    permuted = some.reordered([plan.joints[i] for i in permutation])
+    np.testing.assert_array_equal(permuted.sample(t / NS), some.sample(t / NS)[:, permutation])
 
 
 @given(seed=SEED)
-def test_a_slowed_curve_is_the_same_path_later(seed: int) -> None:
+def test_a_time_scaled_curve_is_the_same_path(seed: int) -> None:
     rng = rng_of(seed)
-    some, scale = of_plan(any_plan(rng)), float(rng.uniform(0.05, 1.0))
+    some, scale = of_plan(random_plan(rng)), float(rng.uniform(0.05, 1.0))
     x = rng.uniform(0.0, some.offsets_s[-1], 30)
-    slow = some.slowed(scale)
-    assert slow.curved
+    slow = some.time_scaled(scale)
+    assert slow.is_curve
     np.testing.assert_allclose(slow.sample(x / scale), some.sample(x), rtol=0, atol=1e-9)
 
 
 def test_waypoints_of_a_curve_lie_on_it() -> None:
     some = curve()
     points = some.as_waypoints(0.05)
-    assert not points.curved
+    assert not points.is_curve
     assert len(points.positions) == 32
     np.testing.assert_array_equal(points.positions, some.sample(points.offsets_s))
     assert points.as_waypoints(0.1) is points
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "message"),
     [
         ({"velocities": None}, "needs velocities, accelerations"),
         ({"accelerations": None}, "needs velocities, accelerations"),
@@ -80,8 +80,8 @@ def test_waypoints_of_a_curve_lie_on_it() -> None:
     ],
     ids=str,
 )
-def test_what_is_no_curve_is_refused(fields: dict[str, object], sentence: str) -> None:
-    with pytest.raises(RecordError, match=sentence) as caught:
+def test_an_invalid_curve_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(RecordError, match=message) as caught:
         curve(**fields)  # type: ignore[arg-type]
     assert str(caught.value).endswith(".")
 
@@ -89,26 +89,26 @@ def test_what_is_no_curve_is_refused(fields: dict[str, object], sentence: str) -
 @pytest.mark.parametrize("field", ["positions", "velocities", "accelerations"])
 @pytest.mark.parametrize("factor", [1e3, 1e290, -1e290])
 @pytest.mark.parametrize("late_s", [0.0, 0.3])
-@pytest.mark.parametrize("memory", [0.0, 0.85])
-def test_a_senseless_curve_makes_a_proved_plan_or_a_refusal(
-    field: str, factor: float, late_s: float, memory: float
+@pytest.mark.parametrize("ensemble_weight", [0.0, 0.85])
+def test_an_extreme_curve_makes_a_certified_plan_or_a_refusal(
+    field: str, factor: float, late_s: float, ensemble_weight: float
 ) -> None:
     numbers = np.array(getattr(curve(), field))
     numbers[5:] += factor
     limits = arm_limits(2)
-    plan = Planner(limits, PlannerConfig(memory=memory)).plan(
+    plan = Planner(limits, PlannerConfig(ensemble_weight=ensemble_weight)).plan(
         curve(**{field: numbers}),  # type: ignore[arg-type]
         Plan.hold(names(2), np.zeros(2), T0),
         T0 + int(late_s * NS),
     )
     if isinstance(plan, Refusal):
-        assert plan.reason in ("disagreement", "infeasible")
+        assert plan.reason in ("handover_error", "infeasible")
     else:
         assert certify(plan, limits).permitted
 
 
 def run(chunks: list[Chunk], planner: Planner) -> list[Plan]:
-    """Plans of chunks that each come 0.1 s late."""
+    """Plans of chunks that each arrive 0.1 s late."""
     plans = [Plan.hold(names(2), np.zeros(2), T0)]
     for chunk in chunks:
         plan = planner.plan(chunk, plans[-1], chunk.stamp_ns + NS // 10)
@@ -124,10 +124,10 @@ def error(plan: Plan, chunk: Chunk) -> float:
 
 
 def test_a_curve_is_followed_as_closely_as_many_waypoints_and_closer_than_few() -> None:
-    whole = curve()
+    complete = curve()
     one, many, few = (
-        error(run([c], Planner(arm_limits(2)))[0], whole)
-        for c in (whole, whole.as_waypoints(0.01), whole.as_waypoints(0.4))
+        error(run([c], Planner(arm_limits(2)))[0], complete)
+        for c in (complete, complete.as_waypoints(0.01), complete.as_waypoints(0.4))
     )
     assert one < 6e-3
     assert one < 1.02 * many
@@ -138,21 +138,21 @@ def test_three_points_a_piece_plan_as_six_do(monkeypatch: pytest.MonkeyPatch) ->
     chunks = [curve(T0 + k * NS // 4, 7) for k in range(2)]
     three = run(chunks, Planner(arm_limits(2)))
     nodes, weights = np.polynomial.legendre.leggauss(6)
-    monkeypatch.setattr(follow, "_LEFT", (nodes + 1.0) / 2.0)
-    monkeypatch.setattr(follow, "_WEIGHT", weights / 2.0)
+    monkeypatch.setattr(objective, "_NODES", (nodes + 1.0) / 2.0)
+    monkeypatch.setattr(objective, "_WEIGHTS", weights / 2.0)
     six = run(chunks, Planner(arm_limits(2)))
     for a, b in zip(three, six, strict=True):
         assert 0.0 < np.abs(a.positions - b.positions).max() < 5e-5
 
 
-def test_the_points_of_two_chunks_integrate_what_lies_between() -> None:
-    t, w = follow.quadrature(0.2, 1.0, np.array([-1.0, 0.5, 2.0]), np.array([0.1, 0.5, 0.7]))
+def test_the_quadrature_integrates_between_the_breaks_of_both() -> None:
+    t, w = objective.quadrature(0.2, 1.0, np.array([-1.0, 0.5, 2.0]), np.array([0.1, 0.5, 0.7]))
     assert w.sum() == pytest.approx(0.8)
     assert (w * np.abs(t - 0.5)).sum() == pytest.approx((0.3**2 + 0.5**2) / 2)
     assert (np.diff(t) >= 0.0).all()
 
 
-def test_what_of_a_curve_lies_past_the_horizon_waits_for_the_next_chunk() -> None:
+def test_the_part_of_a_curve_past_the_horizon_is_left_for_the_next_chunk() -> None:
     limits = arm_limits(2)
     config = PlannerConfig(horizon_s=1.0, tail_s=0.5)
     hold = Plan.hold(limits.joints, np.zeros(2), T0)

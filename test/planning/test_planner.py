@@ -1,8 +1,8 @@
-"""Whatever the chunk, the plan starts on the motion in force, keeps every limit and ends at rest; or is refused."""
+"""For any chunk the plan starts on the active plan, keeps every limit and ends at rest; or the chunk is refused."""
 
 import numpy as np
 import pytest
-from core.draw import SEED, T0, any_limits, arm_limits, instants, names, rng_of, wild_chunk
+from core.generators import SEED, T0, arm_limits, instants, names, random_chunk, random_limits, rng_of
 from hypothesis import example, given, settings
 
 from vla_ros.core.errors import ConfigError
@@ -12,14 +12,14 @@ from vla_ros.core.trajectory import Plan
 from vla_ros.planning.planner import Planner, PlannerConfig, rest_time_s
 from vla_ros.safety.limit_certificate import certify
 
-ANY_JUMP = PlannerConfig(max_disagreement=1e6)
+NO_HANDOVER_LIMIT = PlannerConfig(max_handover_error_rad=1e6)
 
 
-def check(plan: Plan, in_force: Plan, limits: Limits) -> None:
-    """Everything a plan promises, by the certificate and by samples."""
-    before = in_force.at(plan.start_ns)
-    for promised, given_ in zip(before, (plan.positions[0], plan.velocities[0], plan.accelerations[0]), strict=True):
-        np.testing.assert_allclose(given_, promised, rtol=0, atol=1e-9)
+def check(plan: Plan, active_plan: Plan, limits: Limits) -> None:
+    """Every property of a plan, by the certificate and by samples."""
+    before = active_plan.at(plan.start_ns)
+    for expected, actual in zip(before, (plan.positions[0], plan.velocities[0], plan.accelerations[0]), strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
     assert certify(plan, limits).permitted, certify(plan, limits)
     assert not plan.velocities[-1].any()
     assert not plan.accelerations[-1].any()
@@ -28,41 +28,43 @@ def check(plan: Plan, in_force: Plan, limits: Limits) -> None:
     slack = 1e-9 * (limits.upper - limits.lower)
     assert (limits.lower - slack <= p).all()
     assert (p <= limits.upper + slack).all()
-    for values, most in zip(derivatives, (limits.velocity, limits.acceleration, limits.jerk), strict=True):
-        assert (np.abs(values) <= most * (1 + 1e-6)).all()
+    for values, maximum in zip(derivatives, (limits.velocity, limits.acceleration, limits.jerk), strict=True):
+        assert (np.abs(values) <= maximum * (1 + 1e-6)).all()
 
 
-@pytest.mark.parametrize("config", [ANY_JUMP, PlannerConfig(max_disagreement=1e6, memory=0.9, control_points=40)])
+@pytest.mark.parametrize(
+    "config", [NO_HANDOVER_LIMIT, PlannerConfig(max_handover_error_rad=1e6, ensemble_weight=0.9, control_points=40)]
+)
 @given(seed=SEED)
-def test_a_chain_of_wild_chunks_keeps_every_promise(config: PlannerConfig, seed: int) -> None:
+def test_a_sequence_of_random_chunks_gives_valid_plans(config: PlannerConfig, seed: int) -> None:
     rng = rng_of(seed)
-    limits = any_limits(rng)
+    limits = random_limits(rng)
     planner, now = Planner(limits, config), T0
-    in_force = Plan.hold(limits.joints, rng.uniform(limits.lower, limits.upper), now)
+    active_plan = Plan.hold(limits.joints, rng.uniform(limits.lower, limits.upper), now)
     for _ in range(30):
         now += int(rng.uniform(0.01, 0.6) * NS)
-        plan = planner.plan(wild_chunk(rng, limits, now), in_force, now)
+        plan = planner.plan(random_chunk(rng, limits, now), active_plan, now)
         if isinstance(plan, Refusal):
             assert plan.reason in ("infeasible", "stale"), plan
         else:
-            check(plan, in_force, limits)
-            in_force = plan
+            check(plan, active_plan, limits)
+            active_plan = plan
 
 
 @given(seed=SEED)
 def test_a_plan_exists_from_every_pose_at_rest(seed: int) -> None:
     rng = rng_of(seed)
-    limits = any_limits(rng)
+    limits = random_limits(rng)
     pose = np.where(rng.random(len(limits.joints)) < 0.5, limits.lower, limits.upper)
     pose += rng.choice([0.0, 1e-6, 1e-3]) * ((limits.lower + limits.upper) / 2 - pose)
-    in_force = Plan.hold(limits.joints, pose, T0)
+    active_plan = Plan.hold(limits.joints, pose, T0)
     for _ in range(5):
-        chunk = wild_chunk(rng, limits, T0 + NS)
-        plan = Planner(limits, ANY_JUMP).plan(chunk, in_force, T0 + NS)
+        chunk = random_chunk(rng, limits, T0 + NS)
+        plan = Planner(limits, NO_HANDOVER_LIMIT).plan(chunk, active_plan, T0 + NS)
         if isinstance(plan, Refusal):
             assert plan.reason == "stale", plan
         else:
-            check(plan, in_force, limits)
+            check(plan, active_plan, limits)
 
 
 def motion(t: np.ndarray, joints: int = 6) -> np.ndarray:
@@ -74,18 +76,18 @@ def motion(t: np.ndarray, joints: int = 6) -> np.ndarray:
 def follow(seed: int, bias: float, plans: int) -> tuple[float, int]:
     """Largest tracking error after the first second, and refusals, over a stream of late chunks of `motion`."""
     rng, limits = rng_of(seed), arm_limits()
-    planner, refused, worst = Planner(limits, ANY_JUMP), 0, 0.0
-    in_force, now = Plan.hold(limits.joints, motion(np.zeros(1))[0], T0), T0
+    planner, refused, worst = Planner(limits, NO_HANDOVER_LIMIT), 0, 0.0
+    active_plan, now = Plan.hold(limits.joints, motion(np.zeros(1))[0], T0), T0
     for _ in range(plans):
         stamp, now = now, now + int(rng.uniform(0.08, 0.3) * NS)
         t = (stamp - T0) / NS + np.arange(1, 51) / 30
         targets = motion(t) + rng.normal(0.0, bias, 6) + rng.normal(0.0, bias / 10, (50, 6))
-        plan = planner.plan(Chunk.from_rate(stamp, limits.joints, targets, 1 / 30), in_force, now)
+        plan = planner.plan(Chunk.from_rate(stamp, limits.joints, targets, 1 / 30), active_plan, now)
         if isinstance(plan, Refusal):
             refused += 1
             continue
-        check(plan, in_force, limits)
-        in_force = plan
+        check(plan, active_plan, limits)
+        active_plan = plan
         times = instants(plan.start_ns, plan.start_ns + 3 * NS // 10, 50)
         if now > T0 + NS:
             worst = max(worst, np.abs(plan.at(times).position - motion((times - T0) / NS)).max())
@@ -106,15 +108,15 @@ def test_motions_inside_the_limits_are_never_refused(seed: int) -> None:
 
 def test_joints_are_matched_by_name() -> None:
     limits = arm_limits(3)
-    in_force = Plan.hold(limits.joints, np.zeros(3), T0)
+    active_plan = Plan.hold(limits.joints, np.zeros(3), T0)
     targets = np.linspace(0.0, 1.0, 30)[:, None] * [0.1, 0.2, 0.3]
     planner = Planner(limits)
-    straight = planner.plan(Chunk.from_rate(T0, limits.joints, targets, 0.03), in_force, T0)
-    turned = planner.plan(Chunk.from_rate(T0, limits.joints[::-1], targets[:, ::-1], 0.03), in_force, T0)
+    straight = planner.plan(Chunk.from_rate(T0, limits.joints, targets, 0.03), active_plan, T0)
+    permuted = planner.plan(Chunk.from_rate(T0, limits.joints[::-1], targets[:, ::-1], 0.03), active_plan, T0)
     assert isinstance(straight, Plan)
-    assert isinstance(turned, Plan)
-    assert turned.joints == limits.joints
-    np.testing.assert_array_equal(turned.positions, straight.positions)
+    assert isinstance(permuted, Plan)
+    assert permuted.joints == limits.joints
+    np.testing.assert_array_equal(permuted.positions, straight.positions)
 
 
 @pytest.mark.parametrize(
@@ -128,11 +130,13 @@ def test_joints_are_matched_by_name() -> None:
         ("stale", names(2), -2.01, 0.0),
         ("stale", names(2), -1.01, 0.0),
         ("stale", names(2), -1e9, 0.0),
-        ("disagreement", names(2), 0.0, 0.61),
-        ("disagreement", names(2), 0.0, 1e300),
+        ("handover_error", names(2), 0.0, 0.61),
+        ("handover_error", names(2), 0.0, 1e300),
     ],
 )
-def test_a_chunk_is_refused_for_its_reason(reason: str, joints: tuple[str, ...], stamp_s: float, target: float) -> None:
+def test_an_invalid_chunk_is_refused_with_its_reason(
+    reason: str, joints: tuple[str, ...], stamp_s: float, target: float
+) -> None:
     limits = arm_limits(2)
     chunk = Chunk.from_rate(T0 + int(stamp_s * NS), joints, np.full((30, len(joints)), target), 1 / 30)
     refusal = Planner(limits).plan(chunk, Plan.hold(limits.joints, np.zeros(2), T0 - NS), T0)
@@ -169,37 +173,37 @@ def test_a_start_outside_the_limits_is_infeasible() -> None:
     ids=lambda offsets: f"{len(offsets)} to {offsets[-1]:g} s",
 )
 @pytest.mark.parametrize("target", [0.0, 0.1, 1e3, 1e300, -1.7e308])
-def test_strange_but_valid_chunks_make_a_plan_or_a_refusal(offsets: list[float], target: float) -> None:
+def test_extreme_but_valid_chunks_make_a_plan_or_a_refusal(offsets: list[float], target: float) -> None:
     limits = arm_limits(2)
     positions = np.zeros((len(offsets), 2))
     positions[-1, 0] = target
-    in_force = Plan.hold(limits.joints, np.zeros(2), T0)
+    active_plan = Plan.hold(limits.joints, np.zeros(2), T0)
     chunk = Chunk(T0, limits.joints, np.array(offsets), positions)
-    plan = Planner(limits).plan(chunk, in_force, T0)
+    plan = Planner(limits).plan(chunk, active_plan, T0)
     if isinstance(plan, Refusal):
-        assert plan.reason in ("stale", "disagreement")
+        assert plan.reason in ("stale", "handover_error")
     else:
-        check(plan, in_force, limits)
+        check(plan, active_plan, limits)
 
 
 @pytest.mark.parametrize("count", [12, 24, 60, 100])
 @pytest.mark.parametrize("tail_s", [0.0, 1e-3])
-def test_a_short_window_still_has_pieces_the_certificate_takes(count: int, tail_s: float) -> None:
+def test_the_pieces_of_a_short_window_are_long_enough_for_the_certificate(count: int, tail_s: float) -> None:
     one = np.ones(2)
     limits = Limits(names(2), -one, one, 0.01 * one, 10.0 * one, 1000.0 * one)
-    in_force = Plan.hold(limits.joints, np.zeros(2), T0)
+    active_plan = Plan.hold(limits.joints, np.zeros(2), T0)
     chunk = Chunk(T0, limits.joints, np.array([0.04]), np.full((1, 2), 1e-4))
-    plan = Planner(limits, PlannerConfig(control_points=count, tail_s=tail_s)).plan(chunk, in_force, T0)
+    plan = Planner(limits, PlannerConfig(control_points=count, tail_s=tail_s)).plan(chunk, active_plan, T0)
     assert isinstance(plan, Plan)
-    check(plan, in_force, limits)
+    check(plan, active_plan, limits)
 
 
-def test_waypoints_past_the_horizon_wait_for_the_next_chunk() -> None:
+def test_waypoints_past_the_horizon_are_left_for_the_next_chunk() -> None:
     limits = arm_limits(1)
-    in_force = Plan.hold(limits.joints, np.zeros(1), T0)
+    active_plan = Plan.hold(limits.joints, np.zeros(1), T0)
     chunk = Chunk.from_rate(T0, limits.joints, np.zeros((2000, 1)), 1 / 30)
     config = PlannerConfig(horizon_s=1.0, tail_s=0.5)
-    plan = Planner(limits, config).plan(chunk, in_force, T0)
+    plan = Planner(limits, config).plan(chunk, active_plan, T0)
     assert isinstance(plan, Plan)
     assert 1.4 * NS < plan.end_ns - plan.start_ns <= 1.55 * NS
 
@@ -207,8 +211,8 @@ def test_waypoints_past_the_horizon_wait_for_the_next_chunk() -> None:
 @settings(max_examples=20)
 @given(seed=SEED)
 @example(seed=0)
-def test_the_rest_time_is_enough_from_full_speed_and_acceleration(seed: int) -> None:
-    limits = any_limits(rng_of(seed), joints=1)
+def test_the_rest_time_suffices_from_full_speed_and_acceleration(seed: int) -> None:
+    limits = random_limits(rng_of(seed), joints=1)
     v, a, j = limits.velocity[0], limits.acceleration[0], limits.jerk[0]
     dt = 1e-4
     time, speed, pull = 0.0, v, a
@@ -229,7 +233,7 @@ def test_the_rest_time_is_enough_from_full_speed_and_acceleration(seed: int) -> 
         ("horizon_s", -1.0),
         ("cutoff_hz", float("inf")),
         ("max_age_s", 0.0),
-        ("max_disagreement", 0.0),
+        ("max_handover_error_rad", 0.0),
         ("tail_s", -0.1),
         ("max_future_s", float("nan")),
         ("control_points", 11),
@@ -237,8 +241,8 @@ def test_the_rest_time_is_enough_from_full_speed_and_acceleration(seed: int) -> 
         ("margin", 0.0),
         ("margin", 1.01),
         ("margin", float("nan")),
-        ("memory", -0.1),
-        ("memory", 1.0),
+        ("ensemble_weight", -0.1),
+        ("ensemble_weight", 1.0),
     ],
 )
 def test_every_bad_setting_is_named(name: str, value: float) -> None:
@@ -246,14 +250,14 @@ def test_every_bad_setting_is_named(name: str, value: float) -> None:
         PlannerConfig(**{name: value})
 
 
-def test_a_chunk_that_begins_later_does_not_disagree_by_what_full_speed_covers_until_then():
+def test_the_handover_error_subtracts_what_full_speed_covers_before_the_first_waypoint():
     limits = arm_limits(2)
     hold = Plan.hold(limits.joints, np.zeros(2), T0)
-    planner = Planner(limits, PlannerConfig(max_disagreement=0.1))
+    planner = Planner(limits, PlannerConfig(max_handover_error_rad=0.1))
     late = Chunk(T0, limits.joints, np.array([1.5]), np.full((1, 2), 1.0))
-    assert planner.disagreement(late, hold, T0) == 0.0
+    assert planner.handover_error(late, hold, T0) == 0.0
     assert isinstance(planner.plan(late, hold, T0), Plan)
     soon = Chunk(T0, limits.joints, np.array([0.04]), np.full((1, 2), 1.0))
     refusal = planner.plan(soon, hold, T0)
     assert isinstance(refusal, Refusal)
-    assert refusal.reason == "disagreement"
+    assert refusal.reason == "handover_error"

@@ -1,7 +1,6 @@
-"""BEAST tokens (arXiv:2506.06072): an action chunk as the quantised control points of a B-spline. Needs numpy only."""
+"""BEAST tokens (arXiv:2506.06072): an action chunk as the quantised control points of a B-spline. Needs no torch."""
 
-from vla_ros.beast.basis import derivative_points, fit_matrix, sample_basis
 from vla_ros.beast.config import BeastConfig
 from vla_ros.beast.tokenizer import BeastTokenizer
 
-__all__ = ["BeastConfig", "BeastTokenizer", "derivative_points", "fit_matrix", "sample_basis"]
+__all__ = ["BeastConfig", "BeastTokenizer"]

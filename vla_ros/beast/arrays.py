@@ -1,9 +1,9 @@
-"""The few operations of a tokenizer, written so that numpy and torch do the same ones in the same order.
+"""The array operations of the tokenizer, for numpy arrays and torch tensors alike.
 
-Every sum is a loop of one product and one addition in double precision, and never a matrix product, whose order of
-summation is the library's: so both libraries, and every processor, give the same bits and the same tokens.
-Torch is not imported here: a tensor brings its own methods. (A compiler that fuses products with
-additions, as `torch.compile` may on a GPU, can move a value by one rounding.)
+Every sum is a loop of one product and one addition in double precision, never a matrix product, whose order of
+summation depends on the library. Both libraries and every processor therefore give the same bits and the same tokens.
+Torch is not imported here: a tensor brings its own methods. (A compiler that fuses products with additions, as
+`torch.compile` may on a GPU, can change a value by one rounding.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from vla_ros.core.errors import RecordError
 
 Values = Any
-"""A numpy array, a torch tensor, or for an argument anything numpy can make an array of."""
+"""A numpy array or a torch tensor; as an argument also anything that numpy converts to an array."""
 
 
 def is_tensor(values: Values) -> bool:
@@ -23,13 +23,16 @@ def is_tensor(values: Values) -> bool:
     return type(values).__module__.partition(".")[0] == "torch" or hasattr(values, "new_tensor")
 
 
-def floats(values: Values, what: str, shape: tuple[int, ...]) -> Values:
-    """`values` in double precision, on their device, checked.
+def as_float64(values: Values, what: str, shape: tuple[int, ...]) -> Values:
+    """Check numbers and convert them to double precision, on the device they are on.
 
     Args:
         values: Numbers.
-        what: Their name for the error sentence.
+        what: Their name in the error text.
         shape: What the last dimensions must be.
+
+    Returns:
+        A tensor for a tensor, else a numpy array.
 
     Raises:
         RecordError: Not numbers, not of this shape, or not all finite.
@@ -45,15 +48,15 @@ def floats(values: Values, what: str, shape: tuple[int, ...]) -> Values:
     return array
 
 
-def alike(other: Values, values: Values) -> Values:
-    """`other` as the same kind of array, on the same device, as `values`; both in double precision."""
-    if is_tensor(values):
-        return other.to(values.device) if is_tensor(other) else values.new_tensor(other)
-    return np.asarray(other)
+def as_type_of(reference: Values, values: Values) -> Values:
+    """`values` as the same kind of array, on the same device, as `reference`; both in double precision."""
+    if is_tensor(reference):
+        return values.to(reference.device) if is_tensor(values) else reference.new_tensor(values)
+    return np.asarray(values)
 
 
-def combine(weights: Values, values: Values) -> Values:
-    """Weighted sums along the slots, each degree of freedom with weights of its own.
+def weighted_sums(weights: Values, values: Values) -> Values:
+    """Weighted sums over the second-last dimension, with separate weights for each degree of freedom.
 
     Args:
         weights: Shape (K, R, D).
@@ -68,15 +71,15 @@ def combine(weights: Values, values: Values) -> Values:
     return total
 
 
-def joined(first: Values, second: Values) -> Values:
-    """`first` (..., A, D) and then `second` (..., B, D), shape (..., A + B, D); leading dimensions are broadcast."""
+def concatenate(first: Values, second: Values) -> Values:
+    """`first` (..., A, D) followed by `second` (..., B, D), shape (..., A + B, D); leading dimensions are broadcast."""
     lead = (first[..., 0, 0] + second[..., 0, 0]).shape
-    whole = alike(np.zeros((*lead, first.shape[-2] + second.shape[-2], first.shape[-1])), second)
-    whole[..., : first.shape[-2], :] = first
-    whole[..., first.shape[-2] :, :] = second
-    return whole
+    result = as_type_of(second, np.zeros((*lead, first.shape[-2] + second.shape[-2], first.shape[-1])))
+    result[..., : first.shape[-2], :] = first
+    result[..., first.shape[-2] :, :] = second
+    return result
 
 
-def whole_numbers(values: Values) -> Values:
+def as_int64(values: Values) -> Values:
     """Double precision to 64-bit integers."""
     return values.long() if is_tensor(values) else values.astype(np.int64)

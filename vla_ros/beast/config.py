@@ -1,4 +1,4 @@
-"""What fixes a tokenizer before it has seen data: sizes, grid, degree, pins."""
+"""Configuration of a tokenizer: sizes, time grid, degree, pinned control points."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ class BeastConfig:
         dofs: Number of degrees of freedom (D), or their names in column order.
         samples: Actions per chunk (T).
         period_s: Time between actions [s].
-        control_points: N, per degree of freedom; about two per Hz of motion and second, plus two to four.
+        control_points: N, per degree of freedom. Rule of thumb: two per Hz of bandwidth and second of duration, plus
+            two to four.
         degree: Polynomial degree P < N.
-        bins: Token values, 0 to `bins` - 1.
-        grid: Where the actions lie. "after": action k at (k + 1) periods, and time 0 is the anchor, that is the
-            observation or the hand-over, as in every chunk of this package; the curve lasts T periods.
-            "ends": action k at k periods, the first at time 0; the curve lasts T - 1 periods, as in the
-            code released with the paper. Stored with the tokens' bounds, for mixing the two ruins a fit.
+        bins: Number of token values, 0 to `bins` - 1.
+        grid: Times of the actions. "after": action k at (k + 1) periods after time 0, the time of the observation or of
+            the hand-over, as in every chunk of this package; the curve lasts T periods. "ends": action k at k periods,
+            the first at time 0; the curve lasts T - 1 periods, as in the code released with the paper. The grid is
+            stored with the bounds, because bounds fitted with one grid are wrong for the other.
         ridge: Weight of the squared control points in the fit.
-        pinned: 0; 1: the curve starts at a given position; 2: at a given position and velocity. The other control
-            points are fitted to what is left. Chunks then continue each other to that order.
-        steps: Degrees of freedom with degree 0, by index or name: a gripper that is open or closed. They hold
-            one value per slot, never overshoot, and are not pinned.
-        tail: What `fit` leaves out at each end of the control points it has seen: 0 takes least and greatest,
-            0.01 the quantiles of 1 % and 99 %. What lies outside is clipped when it is encoded.
+        pinned: Number of control points that the start of the curve fixes (R): 0; 1, by a position; or 2, by position
+            and velocity. The others are fitted to the remainder. Consecutive chunks are continuous to that order.
+        steps: Degrees of freedom of degree 0, by index or name, for example a gripper that is either open or closed.
+            They hold one value per interval, do not overshoot, and are not pinned.
+        tail: Fraction of the control points that `fit` leaves outside the bounds at each end: 0 takes minimum and
+            maximum, 0.01 the 1 % and 99 % quantiles. Values outside are clipped when they are encoded.
     """
 
     dofs: int | tuple[str, ...]
@@ -52,7 +53,7 @@ class BeastConfig:
     tail: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check; lists become tuples."""
+        """Check every value; lists become tuples."""
         if isinstance(self.dofs, (list, tuple)):
             object.__setattr__(self, "dofs", tuple(self.dofs))
             if not all(isinstance(name, str) for name in self.dofs) or len(set(self.dofs)) != self.count:
@@ -82,11 +83,11 @@ class BeastConfig:
         if self.ridge == 0.0 and self.control_points > self.samples:
             raise ConfigError("more control points than samples need a ridge greater than zero.")
         if self.is_step.any() and self.control_points > self.samples:
-            raise ConfigError("steps need at least one sample per slot: no more control points than samples.")
+            raise ConfigError("steps need at least one sample per interval: no more control points than samples.")
 
     @property
     def count(self) -> int:
-        """D."""
+        """Number of degrees of freedom D."""
         return self.dofs if isinstance(self.dofs, int) else len(self.dofs)
 
     @property
@@ -103,7 +104,7 @@ class BeastConfig:
 
     @property
     def is_step(self) -> npt.NDArray[np.bool_]:
-        """Which degrees of freedom have degree 0, shape (D,)."""
+        """Mask of the degrees of freedom of degree 0, shape (D,)."""
         names = () if isinstance(self.dofs, int) else self.dofs
         mask = np.zeros(self.count, dtype=bool)
         for dof in self.steps:
@@ -118,5 +119,5 @@ class BeastConfig:
         return mask
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """The configuration as plain data, for a JSON file."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""A tokenizer on disk: one JSON file, readable, and exact to the last bit."""
+"""The file of a tokenizer: JSON with its configuration and its bounds, exact to the last bit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FORMAT = "vla_ros beast 1"
 
 
 def write_state(path: Path, config: BeastConfig, lower: Array, upper: Array) -> None:
-    """Write the file whole or not at all; bounds have shape (N, D)."""
+    """Write the file atomically; bounds have shape (N, D)."""
     # Python writes the shortest decimal that reads back as the same double.
     state = {"format": FORMAT, "config": config.to_json(), "lower": lower.tolist(), "upper": upper.tolist()}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,10 +29,10 @@ def write_state(path: Path, config: BeastConfig, lower: Array, upper: Array) -> 
 
 
 def read_state(path: Path) -> tuple[BeastConfig, Array, Array]:
-    """Configuration, lower and upper bounds (N, D); the caller checks the bounds.
+    """Read configuration, lower and upper bounds (N, D); the caller checks the bounds.
 
     Raises:
-        ConfigError: Not there, damaged, or of another format.
+        ConfigError: The file is missing, damaged or of another format.
     """
     try:
         state = json.loads(path.read_text(encoding="utf-8"))

@@ -1,1 +1,1 @@
-"""Records, robot, trajectories, splines, limit monitor, synchroniser, errors: numpy only, no ROS, torch or clock."""
+"""Records, robots, trajectories, splines and errors for every other room; no clock, thread, file, ROS or torch."""

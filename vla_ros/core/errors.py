@@ -1,4 +1,4 @@
-"""Errors of set-up and of malformed input; inside the loop a refusal is a value, never an exception."""
+"""Exceptions for set-up and malformed input. In the control loop a refusal is a value (`Refusal`), not an exception."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from collections.abc import Iterable
 
 
 class VlaError(Exception):
-    """Base of every error this package raises on purpose; its text is one sentence for a user."""
+    """Base class of the errors of this package; the text is one sentence for the user."""
 
 
 class RecordError(VlaError, ValueError):
-    """A record (chunk, plan, observation) was given values it cannot hold."""
+    """The values given for a record (chunk, plan, observation, ...) are invalid."""
 
 
 class ConfigError(VlaError, ValueError):
-    """A configuration file, parameter or checkpoint does not fit."""
+    """A configuration file, parameter or checkpoint is invalid."""
 
 
 class UnknownName(ConfigError):
-    """A name is not among the known ones; the text names the nearest."""
+    """An unknown name; the text names the nearest known one, or lists all of them."""
 
     def __init__(self, what: str, given: str, known: Iterable[str], where: str = "") -> None:
-        """Build the sentence.
+        """Build the text.
 
         Args:
-            what: What the name names, for example "robot".
+            what: The kind of thing that the name stands for, for example "robot".
             given: The name that was given.
-            known: The names that would have been accepted.
-            where: The file or place it was given in, if any.
+            known: The accepted names.
+            where: The file or other source that holds the name; "" for none.
         """
         names = sorted(known)
-        self._made_of = what, given, names, where
+        self._arguments = what, given, names, where
         near = difflib.get_close_matches(given, names, n=1, cutoff=0.4)
         hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(names)}."
         place = f" in {where}" if where else ""
         super().__init__(f'unknown {what} "{given}"{place}; {hint}')
 
     def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, list[str], str]]:
-        """What it was made of, so that it can be sent from a worker's process."""
-        return type(self), self._made_of
+        """Rebuild from the arguments, so that worker processes can return the error."""
+        return type(self), self._arguments

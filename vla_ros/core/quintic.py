@@ -1,4 +1,4 @@
-"""Quintic Hermite pieces: the polynomials of degree 5 that position, velocity and acceleration at knots determine."""
+"""Quintic Hermite pieces: polynomials of degree 5 given by position, velocity and acceleration at both ends."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _HERMITE = np.array(
         [0.0, -3.0, -0.5, 6.0, -3.0, 0.5],
     ]
 )
-"""From (p, h v, h^2 a) at the start of a piece and (p - start, h v, h^2 a) at its end to the coefficients."""
-_FALLING = np.array([[math.perm(k, n) for k in range(6)] for n in range(6)], dtype=np.float64)
-"""Derivative n of u^k is `_FALLING[n, k]` u^(k - n)."""
+"""Coefficients from (p, h v, h^2 a) at the start of a piece and (p - p_start, h v, h^2 a) at its end."""
+_FALLING_FACTORIALS = np.array([[math.perm(k, n) for k in range(6)] for n in range(6)], dtype=np.float64)
+"""Derivative n of u^k is `_FALLING_FACTORIALS[n, k]` u^(k - n)."""
 
 
 def quintic_coefficients(h: Array, p: Array, v: Array, a: Array) -> Array:
@@ -45,19 +45,19 @@ def quintic_coefficients(h: Array, p: Array, v: Array, a: Array) -> Array:
 
 
 def quintic_values(pieces: Array, i: npt.NDArray[np.intp], u: Array, h: Array, order: int = 0) -> Array:
-    """A derivative on many points of the pieces.
+    """Values of the pieces, or of a derivative, at many points.
 
     Args:
         pieces: Of `quintic_coefficients`, shape (M, 6, J).
-        i: The piece of each point, shape (n,).
-        u: How far into it, 0 to 1, shape (n,).
+        i: Index of the piece of each point, shape (n,).
+        u: Normalised time within the piece, 0 to 1, shape (n,).
         h: Duration of each point's piece, shape (n,) [s].
-        order: Which derivative, 0 to 5.
+        order: Order of the derivative, 0 to 5.
 
     Returns:
         Shape (n, J).
     """
-    weights = _FALLING[order, order:] * u[:, None] ** np.arange(6.0 - order)
+    weights = _FALLING_FACTORIALS[order, order:] * u[:, None] ** np.arange(6.0 - order)
     if order:
         weights /= h[:, None] ** order
     values: Array = np.matmul(weights[:, None], pieces[:, order:].take(i, axis=0))[:, 0]

@@ -1,6 +1,7 @@
-"""The records on the arrows of the flow: frozen, stamped, checked once, where they are made.
+"""The records that the rooms exchange: observations, joint states, action chunks, refusals.
 
-Times are integer nanoseconds of the ROS clock. Angles are radians. Joints are matched by name.
+Records are immutable, carry a stamp, and are validated once, when they are made. Times are integer nanoseconds of the
+ROS clock, angles are radians, joints are matched by name.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,22 +20,22 @@ from vla_ros.core.quintic import quintic_coefficients, quintic_values
 Array = npt.NDArray[np.float64]
 Image = npt.NDArray[np.uint8]
 NS = 1_000_000_000
-FARTHEST_NS = 2**62
-"""No stamp lies farther from 1970, so sums and differences of stamps fit 64 bits [ns]."""
-HUGE = 1e300
-"""A curve whose coefficients are no larger has finite values everywhere, however senseless they are."""
+MAX_STAMP_NS = 2**62
+"""Maximum distance of a stamp from 1970, so that sums and differences of stamps fit 64 bits [ns]."""
+MAX_ABS_VALUE = 1e300
+"""Maximum magnitude of the coefficients of a curve; its values are then finite everywhere."""
 
 
 def frozen(values: npt.ArrayLike, what: str, ndim: int) -> Array:
     """Copy to a read-only float64 array, or raise `RecordError`.
 
     Args:
-        values: Anything numpy can make an array of.
-        what: Its name for the error sentence.
-        ndim: The number of dimensions it must have.
+        values: Anything that numpy converts to an array.
+        what: Its name in the error text.
+        ndim: The number of dimensions that it must have.
 
     Returns:
-        A read-only copy; every element finite.
+        A read-only copy with finite elements.
     """
     try:
         array = np.array(values, dtype=np.float64)
@@ -49,34 +51,57 @@ def frozen(values: npt.ArrayLike, what: str, ndim: int) -> Array:
 
 
 def check_stamp(stamp_ns: int, what: str) -> int:
-    """Return the time as an integer, or raise `RecordError` if it is none, or not within 146 years of 1970."""
+    """Return the time as an integer, or raise `RecordError` if it is none or more than 146 years from 1970."""
     try:
         stamp = int(stamp_ns)
     except (TypeError, ValueError, OverflowError):
-        stamp = FARTHEST_NS + 1
-    if not -FARTHEST_NS <= stamp <= FARTHEST_NS:
+        stamp = MAX_STAMP_NS + 1
+    if not -MAX_STAMP_NS <= stamp <= MAX_STAMP_NS:
         raise RecordError(f"the time of {what} must be whole nanoseconds since 1970; got {stamp_ns!r}.")
     return stamp
 
 
 def check_names(joints: Sequence[str], count: int, what: str) -> tuple[str, ...]:
-    """Return the names as a tuple, or raise `RecordError` if empty, doubled, or not `count` of them."""
+    """Return the names as a tuple, or raise `RecordError` if there are none, duplicates, or not `count` of them."""
     names = () if isinstance(joints, str) else tuple(joints)
     if not names or not all(isinstance(n, str) and n for n in names):
         raise RecordError(f"{what} must name its joints; got {joints!r}.")
     if len(set(names)) != len(names):
-        doubled = sorted({n for n in names if names.count(n) > 1})
-        raise RecordError(f"{what} names joints twice: {', '.join(doubled)}.")
+        duplicates = sorted({n for n in names if names.count(n) > 1})
+        raise RecordError(f"{what} names joints twice: {', '.join(duplicates)}.")
     if len(names) != count:
         raise RecordError(f"{what} names {len(names)} joints but has {count} columns.")
     return names
 
 
+def freeze_joint_columns(record: Any, field: str, what: str, record_name: str, ndim: int) -> None:
+    """Validate an array of a frozen dataclass together with its joint names, and replace both by immutable copies.
+
+    Args:
+        record: The dataclass, with an attribute `joints`.
+        field: Name of the array, which has one column per joint.
+        what: The name of the array in the error text.
+        record_name: The name of the record in the error text.
+        ndim: The number of dimensions that the array must have.
+
+    Raises:
+        RecordError: The array is not finite numbers, or the names are not one per column, each different.
+    """
+    array = frozen(getattr(record, field), what, ndim)
+    object.__setattr__(record, field, array)
+    object.__setattr__(record, "joints", check_names(record.joints, array.shape[-1], record_name))
+
+
 def reorder(given: Sequence[str], wanted: Sequence[str], what: str) -> list[int]:
     """Indices that bring columns named `given` into the order `wanted`.
 
+    Args:
+        given: Names of the columns.
+        wanted: Names in the order of the result.
+        what: The name of the record in the error text.
+
     Raises:
-        RecordError: A name is missing, extra or doubled; the sentence says which.
+        RecordError: A name is missing, unknown or a duplicate; the text names it.
     """
     names = check_names(given, len(given), what)
     missing = [n for n in wanted if n not in names]
@@ -93,10 +118,10 @@ class JointState:
     """Measured joint positions and velocities at one instant.
 
     Attributes:
-        stamp_ns: When they were measured [ns].
+        stamp_ns: Time of the measurement [ns].
         joints: Names, in column order (J).
         positions: Shape (J,) [rad].
-        velocities: Shape (J,) [rad/s]; None where the driver measures none.
+        velocities: Shape (J,) [rad/s]; None if the driver does not measure them.
     """
 
     stamp_ns: int
@@ -105,10 +130,9 @@ class JointState:
     velocities: Array | None = None
 
     def __post_init__(self) -> None:
-        """Check and freeze."""
+        """Validate, and make the arrays read-only."""
         object.__setattr__(self, "stamp_ns", check_stamp(self.stamp_ns, "the joint state"))
-        object.__setattr__(self, "positions", frozen(self.positions, "joint positions", 1))
-        object.__setattr__(self, "joints", check_names(self.joints, len(self.positions), "the joint state"))
+        freeze_joint_columns(self, "positions", "joint positions", "the joint state", 1)
         if self.velocities is None:
             return
         object.__setattr__(self, "velocities", frozen(self.velocities, "joint velocities", 1))
@@ -117,8 +141,8 @@ class JointState:
                 f"the joint state has {len(self.velocities)} velocities for {len(self.positions)} positions."
             )
 
-    def in_order(self, joints: Sequence[str]) -> JointState:
-        """The same state with its columns in the order `joints`; raises `RecordError` on any other set."""
+    def reordered(self, joints: Sequence[str]) -> JointState:
+        """The state with its columns in the order `joints`; raises `RecordError` for any other set of names."""
         if self.joints == tuple(joints):
             return self
         i = reorder(self.joints, joints, "the joint state")
@@ -136,14 +160,14 @@ def check_image(camera: str, image: Image) -> Image:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What a policy sees: one image per camera and the joint state nearest to them in time.
+    """The input of a policy: one image per camera, the joint state nearest to them in time, the instruction.
 
     Attributes:
-        stamp_ns: Capture time of the newest image [ns]; the chunk that answers carries it.
+        stamp_ns: Capture time of the newest image [ns]; the resulting chunk carries the same stamp.
         images: Camera name to RGB image, shape (H, W, 3) uint8.
         joints: Names (J).
-        positions: Shape (J,) [rad].
-        instruction: The task, as a sentence.
+        positions: Measured, shape (J,) [rad].
+        instruction: The task in natural language; "" for none.
     """
 
     stamp_ns: int
@@ -153,27 +177,26 @@ class Observation:
     instruction: str = ""
 
     def __post_init__(self) -> None:
-        """Check and freeze."""
+        """Validate, and make the arrays read-only."""
         object.__setattr__(self, "stamp_ns", check_stamp(self.stamp_ns, "the observation"))
-        object.__setattr__(self, "positions", frozen(self.positions, "observed positions", 1))
-        object.__setattr__(self, "joints", check_names(self.joints, len(self.positions), "the observation"))
+        freeze_joint_columns(self, "positions", "observed positions", "the observation", 1)
         for name, image in self.images.items():
             check_image(name, image)
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Future joint targets, as a policy gives them: waypoints, or a curve.
+    """An action chunk: future joint targets of a policy, as waypoints or as a curve.
 
     Attributes:
-        stamp_ns: Capture time of the observation the chunk answers [ns].
+        stamp_ns: Capture time of the observation that the chunk was computed from [ns].
         joints: Names, in column order (J).
-        offsets_s: Time of each waypoint after `stamp_ns`, strictly increasing, shape (K,) [s];
-            waypoint k of a chunk of period dt lies at (k + 1) dt. Of a curve, its knots.
+        offsets_s: Time of each waypoint, or of each knot of a curve, after `stamp_ns`; strictly increasing, shape (K,)
+            [s]. Waypoint k of a chunk of period dt lies at (k + 1) dt.
         positions: Absolute targets, shape (K, J) [rad].
-        velocities: Of a curve, at its knots, shape (K, J) [rad/s]; None for waypoints.
-        accelerations: The same [rad/s^2]. The curve is the piecewise quintic through all three, so a spline of degree
-            3 to 5 is held without error.
+        velocities: At the knots of a curve, shape (K, J) [rad/s]; None for waypoints.
+        accelerations: At the knots of a curve, shape (K, J) [rad/s^2]; None for waypoints. The curve is the piecewise
+            quintic through positions, velocities and accelerations, which represents a spline of degree 3 to 5 exactly.
     """
 
     stamp_ns: int
@@ -184,11 +207,10 @@ class Chunk:
     accelerations: Array | None = None
 
     def __post_init__(self) -> None:
-        """Check and freeze."""
+        """Validate, and make the arrays read-only."""
         object.__setattr__(self, "stamp_ns", check_stamp(self.stamp_ns, "the chunk"))
-        object.__setattr__(self, "positions", frozen(self.positions, "chunk positions", 2))
+        freeze_joint_columns(self, "positions", "chunk positions", "the chunk", 2)
         object.__setattr__(self, "offsets_s", frozen(self.offsets_s, "chunk times", 1))
-        object.__setattr__(self, "joints", check_names(self.joints, self.positions.shape[1], "the chunk"))
         if len(self.offsets_s) != len(self.positions) or len(self.positions) < 1:
             raise RecordError(
                 f"a chunk needs one time per waypoint and at least one waypoint; "
@@ -207,8 +229,8 @@ class Chunk:
             if array.shape != self.positions.shape:
                 raise RecordError(f"chunk {name} must have shape {self.positions.shape}; got {array.shape}.")
             object.__setattr__(self, name, array)
-        if not (np.abs(self._pieces) <= HUGE).all():
-            raise RecordError("the curve of a chunk has values too large to be computed.")
+        if not (np.abs(self._pieces) <= MAX_ABS_VALUE).all():
+            raise RecordError("the curve of a chunk has values that are too large to compute.")
 
     @cached_property
     def _pieces(self) -> Array:
@@ -219,8 +241,8 @@ class Chunk:
             return quintic_coefficients(h, self.positions, self.velocities, self.accelerations)
 
     @property
-    def curved(self) -> bool:
-        """Whether it is a curve and not waypoints."""
+    def is_curve(self) -> bool:
+        """Whether the chunk is a curve; otherwise it is waypoints."""
         return self.velocities is not None
 
     @classmethod
@@ -229,27 +251,33 @@ class Chunk:
         count = len(np.asarray(positions))
         return cls(stamp_ns, tuple(joints), dt_s * np.arange(1, count + 1), positions)  # type: ignore[arg-type]
 
-    def slowed(self, scale: float) -> Chunk:
-        """The same targets on a clock that runs at `scale`, in (0, 1], of the true rate since the stamp."""
+    def time_scaled(self, scale: float) -> Chunk:
+        """The same targets with time running at `scale`, in (0, 1], times the real rate since the stamp.
+
+        Velocities scale with `scale` and accelerations with its square.
+        """
         if not 0.0 < scale <= 1.0:
-            raise RecordError(f"a chunk is slowed by a factor in (0, 1]; got {scale}.")
+            raise RecordError(f"the time scale of a chunk must be in (0, 1]; got {scale}.")
         return self._mapped(self.joints, self.offsets_s / scale, lambda x, order: x * scale**order)
 
     def at(self, t_ns: int) -> Array:
-        """The targets at one instant, on the curve or linear between waypoints; constant outside; shape (J,) [rad]."""
+        """The targets at one instant, shape (J,) [rad].
+
+        They are on the curve, or linear between waypoints; constant before the first and after the last.
+        """
         x = (t_ns - self.stamp_ns) / NS
-        if self.curved:
-            on_it: Array = self.sample(np.array([x]))[0]
-            return on_it
+        if self.is_curve:
+            sampled: Array = self.sample(np.array([x]))[0]
+            return sampled
         k = int(np.searchsorted(self.offsets_s, x))
         first, last = max(k - 1, 0), min(k, len(self.offsets_s) - 1)
         before, after = self.offsets_s[first], self.offsets_s[last]
         u = (x - before) / (after - before) if first != last else 0.0
-        here: Array = self.positions[first] * (1.0 - u) + self.positions[last] * u
-        return here
+        target: Array = self.positions[first] * (1.0 - u) + self.positions[last] * u
+        return target
 
     def sample(self, x: Array) -> Array:
-        """The same at instants `x` after the stamp, shape (n,) [s] to (n, J) [rad]."""
+        """The targets at many times `x` after the stamp, shape (n,) [s] to (n, J) [rad]; see `at`."""
         last = len(self.offsets_s) - 1
         if last == 0:
             return np.repeat(self.positions, len(x), axis=0)
@@ -258,21 +286,21 @@ class Chunk:
         before = self.offsets_s[i]
         h = self.offsets_s[i + 1] - before
         u = (x - before) / h
-        if self.curved:
+        if self.is_curve:
             return quintic_values(self._pieces, i, u, h)
-        here: Array = self.positions[i] * (1.0 - u)[:, None] + self.positions[i + 1] * u[:, None]
-        return here
+        targets: Array = self.positions[i] * (1.0 - u)[:, None] + self.positions[i + 1] * u[:, None]
+        return targets
 
     def as_waypoints(self, dt_s: float) -> Chunk:
-        """What a curve says every `dt_s` [s], as waypoints, for those who can do no better; waypoints as they are."""
-        if not self.curved:
+        """The curve sampled every `dt_s` [s], for consumers of waypoints only; waypoints are returned unchanged."""
+        if not self.is_curve:
             return self
         count = max(int(self.offsets_s[-1] / dt_s + 1e-6), 1)
         times: Array = dt_s * np.arange(1.0, count + 1)
         return Chunk.from_rate(self.stamp_ns, self.joints, self.sample(times), dt_s)
 
-    def in_order(self, joints: Sequence[str]) -> Chunk:
-        """The same chunk with its columns in the order `joints`; raises `RecordError` on any other set."""
+    def reordered(self, joints: Sequence[str]) -> Chunk:
+        """The chunk with its columns in the order `joints`; raises `RecordError` for any other set of names."""
         if self.joints == tuple(joints):
             return self
         i = reorder(self.joints, joints, "the chunk")
@@ -286,11 +314,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why something was not permitted.
+    """Why an input or a request was not accepted.
 
     Attributes:
-        reason: A short stable name, one of those listed where it is made; counted in reports.
-        detail: One sentence: what was wrong, what was given, what would do.
+        reason: A short stable name, one of those that the issuing function documents; counted in reports.
+        detail: One sentence: what is wrong, the value, and what is required.
+        values: Numbers that belong to the reason, by name.
     """
 
     reason: str

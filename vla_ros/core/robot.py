@@ -1,4 +1,4 @@
-"""A robot: joints in order and their limits, each with a unit."""
+"""A robot: its joints in order, their limits, and what it must keep clear of."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.core.records import Array, check_names, frozen
+from vla_ros.core.records import Array, freeze_joint_columns, frozen
 
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """What no command may exceed, per joint.
+    """The limits that no command may exceed, per joint.
 
     Attributes:
         joints: Names (J).
-        lower: Least position, shape (J,) [rad].
-        upper: Greatest position, shape (J,) [rad].
-        velocity: Greatest speed, shape (J,) [rad/s].
-        acceleration: Greatest magnitude, shape (J,) [rad/s^2].
-        jerk: Greatest magnitude, shape (J,) [rad/s^3].
+        lower: Minimum position, shape (J,) [rad].
+        upper: Maximum position, shape (J,) [rad].
+        velocity: Maximum speed, shape (J,) [rad/s].
+        acceleration: Maximum magnitude, shape (J,) [rad/s^2].
+        jerk: Maximum magnitude, shape (J,) [rad/s^3].
     """
 
     joints: tuple[str, ...]
@@ -31,41 +31,38 @@ class Limits:
     jerk: Array
 
     def __post_init__(self) -> None:
-        """Check and freeze."""
-        for name in ("lower", "upper", "velocity", "acceleration", "jerk"):
+        """Validate, and make the arrays read-only."""
+        freeze_joint_columns(self, "lower", "limit lower", "the limits", 1)
+        for name in ("upper", "velocity", "acceleration", "jerk"):
             object.__setattr__(self, name, frozen(getattr(self, name), f"limit {name}", 1))
             if len(getattr(self, name)) != len(self.lower):
                 raise ConfigError(f"limit {name} has {len(getattr(self, name))} values for {len(self.lower)}.")
-        object.__setattr__(self, "joints", check_names(self.joints, len(self.lower), "the limits"))
         for name, inside in (
             ("lower", self.lower < self.upper),
             *((n, getattr(self, n) > 0.0) for n in ("velocity", "acceleration", "jerk")),
         ):
             if not inside.all():
-                joint, least = (
-                    self.joints[int(np.argmin(inside))],
-                    "less than the upper" if name == "lower" else "above 0",
-                )
-                raise ConfigError(f"the {name} limit of {joint} must be {least}.")
+                joint = self.joints[int(np.argmin(inside))]
+                required = "less than the upper" if name == "lower" else "above 0"
+                raise ConfigError(f"the {name} limit of {joint} must be {required}.")
 
     @property
-    def braking_room(self) -> Array:
-        """Distance from both ends of each range that a motion keeps so that it can be braked anywhere, (J,) [rad].
+    def braking_margin(self) -> Array:
+        """Distance that a motion keeps from both ends of each range so that it can be braked anywhere, (J,) [rad].
 
-        The quickest brake (`stop.brake`) has the least velocity of all motions inside the limits until it lets go
-        of its acceleration; doing that takes it at most a^3 / (6 j^2) farther. A motion that keeps this room and
-        the acceleration and jerk limits can therefore be braked at every instant inside the range. Where the
-        room would take more than a twentieth of the range it is cut to that, and a brake that does not fit
-        gives way to a stop along the path.
+        Of all motions inside the limits, the fastest brake (`safety.stopping.brake`) has the minimum velocity until it
+        reduces its deceleration again, which takes it at most a^3 / (6 j^2) farther. A motion that keeps this margin
+        and the acceleration and jerk limits can therefore be braked at every instant inside the range. The margin is
+        at most 1/20 of the range; a brake that then does not fit is replaced by a stop along the path.
         """
         return np.minimum(self.acceleration**3 / (6.0 * self.jerk**2), (self.upper - self.lower) / 20.0)
 
-    def between(self, lower: Array, upper: Array) -> Limits:
-        """The same limits with another range of positions, (J,) and (J,) [rad]."""
+    def with_range(self, lower: Array, upper: Array) -> Limits:
+        """The same limits with another range of positions, each bound of shape (J,) [rad]."""
         return Limits(self.joints, lower, upper, self.velocity, self.acceleration, self.jerk)
 
     def scaled(self, factor: float) -> Limits:
-        """The same joints with every limit tightened (or widened) by `factor` about the middle of the range."""
+        """Every limit multiplied by `factor`; the range of positions keeps its middle."""
         middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2 * factor
         return Limits(
             self.joints,
@@ -78,18 +75,18 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class SpaceConfig:
-    """What the arm must keep clear of, in the frame of its model's world.
+class ClearanceConfig:
+    """What the arm must keep clear of, in the world frame of its model.
 
     Attributes:
         model: The MJCF or URDF file of the arm: a path, or "package:path" inside an installed Python package.
-        box_lower: Least x, y, z that a moving link may reach [m].
-        box_upper: Greatest [m].
-        box_stop_m: Least distance from the walls of the box [m].
-        box_slow_m: Distance from them below which the arm goes slower [m].
-        self_stop_m: Least distance between two links [m].
-        self_slow_m: Distance between two links below which the arm goes slower [m].
-        allowed: Pairs of links whose distance is not watched; neighbours never are.
+        box_lower: Minimum x, y, z that a moving link may reach [m].
+        box_upper: Maximum x, y, z [m].
+        box_stop_m: Minimum distance from the walls of the box [m].
+        box_slow_m: Distance from the walls below which the arm slows down [m].
+        self_stop_m: Minimum distance between two links [m].
+        self_slow_m: Distance between two links below which the arm slows down [m].
+        allowed: Pairs of links whose distance is not monitored; neighbouring links never are.
     """
 
     model: str
@@ -102,7 +99,7 @@ class SpaceConfig:
     allowed: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        """Check every number."""
+        """Check every value."""
         box = zip(self.box_lower, self.box_upper, strict=True)
         if not all(-np.inf < lower < upper < np.inf for lower, upper in box):
             raise ConfigError("each side of the box must be [lower, upper], finite, lower less than upper.")
@@ -114,11 +111,11 @@ class SpaceConfig:
 
 @dataclass(frozen=True, eq=False)
 class Robot:
-    """One robot: its name, its limits and its space; `limits.joints` is the order used everywhere."""
+    """One robot: its name, its limits and what it must keep clear of; `limits.joints` is the order used everywhere."""
 
     name: str
     limits: Limits
-    space: SpaceConfig | None = None
+    clearance: ClearanceConfig | None = None
 
     @property
     def joints(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Observation sync: the newest image of each camera and the joint state nearest to it in time, or a refusal."""
+"""Observation synchroniser: the newest image of each camera with the joint state nearest to it in time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vla_ros.core.records import NS, Image, JointState, Observation, Refusal, ch
 
 
 @dataclass(frozen=True)
-class ObserveConfig:
-    """Thresholds.
+class SynchroniserConfig:
+    """Thresholds of the synchroniser.
 
     Attributes:
-        image_age_s: Oldest image an observation may hold [s].
-        joint_skew_s: Largest distance in time between the newest image and its joint state [s].
+        image_age_s: Maximum age of an image in an observation [s].
+        joint_skew_s: Maximum difference in time between the newest image and its joint state [s].
     """
 
     image_age_s: float = 0.3
@@ -24,24 +24,24 @@ class ObserveConfig:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for field in fields(ObserveConfig):
+        for field in fields(SynchroniserConfig):
             value = getattr(self, field.name)
             if not 0.0 < value < float("inf"):
-                raise ConfigError(f"observe: {field.name} must be greater than 0; got {value}.")
+                raise ConfigError(f"synchroniser: {field.name} must be greater than 0; got {value}.")
 
 
-class Observer:
-    """Keeps what came last; time and stamps are arguments."""
+class Synchroniser:
+    """Keeps the newest image of each camera and the last 200 joint states. Time and stamps are arguments."""
 
-    def __init__(self, cameras: Sequence[str], joints: Sequence[str], config: ObserveConfig | None = None) -> None:
-        """Wait for every camera in `cameras` and for the joints `joints`, (J)."""
-        self.config = config or ObserveConfig()
+    def __init__(self, cameras: Sequence[str], joints: Sequence[str], config: SynchroniserConfig | None = None) -> None:
+        """Require an image of every camera in `cameras` and states of the joints `joints` (J)."""
+        self.config = config or SynchroniserConfig()
         self._cameras, self._joints = tuple(cameras), tuple(joints)
         self._images: dict[str, tuple[int, Image]] = {}
         self._states: deque[JointState] = deque(maxlen=200)
 
     def image(self, camera: str, stamp_ns: int, image: Image) -> None:
-        """Take an image, (H, W, 3) RGB; an older one than the newest is dropped.
+        """Add an image, (H, W, 3) RGB; it is dropped if it is older than the newest one.
 
         Raises:
             RecordError: It has another shape or type.
@@ -51,17 +51,17 @@ class Observer:
             self._images[camera] = (stamp_ns, image)
 
     def joint_state(self, state: JointState) -> None:
-        """Take a joint state; raises `RecordError` if it names other joints."""
-        self._states.append(state.in_order(self._joints))
+        """Add a joint state; raises `RecordError` if it names other joints."""
+        self._states.append(state.reordered(self._joints))
 
     def observe(self, now_ns: int, instruction: str = "") -> Observation | Refusal:
-        """The observation at `now_ns`, or what is missing or stale, by name and age."""
+        """The observation at `now_ns`, or a refusal that names what is "missing", "stale" or from the "future"."""
         for camera in self._cameras:
             if camera not in self._images:
                 return Refusal("missing", f'no image from camera "{camera}" yet.')
             age = (now_ns - self._images[camera][0]) / NS
             if not age >= -self.config.image_age_s:
-                del self._images[camera]  # else it would hide every image to come until then
+                del self._images[camera]  # it would suppress every later image until its stamp is reached
                 return Refusal("future", f'the newest image of camera "{camera}" is stamped {-age:.3f} s ahead of now.')
             if not age <= self.config.image_age_s:
                 return Refusal(
@@ -76,8 +76,8 @@ class Observer:
         if not skew <= self.config.joint_skew_s:
             return Refusal(
                 "stale",
-                f"the joint state nearest to the {'images' if self._cameras else 'present'} is {skew:.3f} s away; "
-                f"at most {self.config.joint_skew_s} s.",
+                f"the joint state nearest in time to {'the newest image' if self._cameras else 'now'} differs by "
+                f"{skew:.3f} s; at most {self.config.joint_skew_s} s.",
             )
         if not self._cameras:
             stamp = nearest.stamp_ns

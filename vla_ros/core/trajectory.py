@@ -1,7 +1,7 @@
-"""A plan: a C2 piecewise quintic given by position, velocity and acceleration at its knots.
+"""Plans: C2 piecewise quintics given by position, velocity and acceleration at their knots.
 
-A polynomial of degree 5 is determined by (p, v, a) at both ends, so a B-spline of degree 5, whose pieces
-join with continuous derivatives, is held without error, and so is what a trajectory message carries.
+Position, velocity and acceleration at both ends determine a polynomial of degree 5. A plan therefore represents a
+B-spline of degree 5 exactly, and so does a `trajectory_msgs/JointTrajectory` message.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy.typing as npt
 
 from vla_ros.core.errors import RecordError
 from vla_ros.core.quintic import quintic_coefficients, quintic_values
-from vla_ros.core.records import FARTHEST_NS, NS, Array, check_names, check_stamp, frozen, reorder
+from vla_ros.core.records import MAX_STAMP_NS, NS, Array, check_stamp, freeze_joint_columns, frozen, reorder
 
 
 class State(NamedTuple):
-    """Where a motion is: each (J,) for one instant, (n, J) for n of them, in rad, rad/s and rad/s^2."""
+    """State of a motion: each of shape (J,) for one instant or (n, J) for n instants [rad, rad/s, rad/s^2]."""
 
     position: Array
     velocity: Array
@@ -29,7 +29,7 @@ class State(NamedTuple):
 
 
 class Motion(Protocol):
-    """Anything a supervisor can follow: defined from `start_ns` on, and at rest from `end_ns` on."""
+    """A motion that the supervisor can execute: defined from `start_ns` on, and at rest from `end_ns` on."""
 
     @property
     def start_ns(self) -> int:
@@ -37,11 +37,11 @@ class Motion(Protocol):
 
     @property
     def end_ns(self) -> int:
-        """From here on the motion is at rest [ns]."""
+        """From this instant on the motion is at rest [ns]."""
 
     @property
     def knots_ns(self) -> npt.NDArray[np.int64]:
-        """Instants between which quintics through the states there are the motion itself, or all but [ns]."""
+        """Instants; the quintics through the states at them equal the motion or approximate it closely [ns]."""
 
     def at(self, t_ns: int) -> State:
         """The state at one instant."""
@@ -49,12 +49,12 @@ class Motion(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Where every joint will be from `start_ns` on; after its last knot it stays there, at rest.
+    """The motion of every joint from `start_ns` on; after the last knot the joints stay there, at rest.
 
     Attributes:
         joints: Names, in column order (J).
         start_ns: Time of the first knot [ns].
-        offsets_ns: Time of each knot after `start_ns`, first 0, strictly increasing, shape (M + 1,) [ns].
+        offsets_ns: Time of each knot after `start_ns`; the first is 0, strictly increasing, shape (M + 1,) [ns].
         positions: Shape (M + 1, J) [rad].
         velocities: Shape (M + 1, J) [rad/s].
         accelerations: Shape (M + 1, J) [rad/s^2].
@@ -68,7 +68,7 @@ class Plan:
     accelerations: Array
 
     def __post_init__(self) -> None:
-        """Check and freeze."""
+        """Validate, and make the arrays read-only."""
         object.__setattr__(self, "start_ns", check_stamp(self.start_ns, "the plan"))
         try:
             offsets = np.array(self.offsets_ns)
@@ -77,18 +77,17 @@ class Plan:
         if offsets.ndim != 1 or len(offsets) < 2 or not np.issubdtype(offsets.dtype, np.integer):
             raise RecordError("a plan needs at least two knots, their times as integer nanoseconds.")
         offsets = offsets.astype(np.int64)
-        if not (offsets[0] == 0 and (offsets[1:] > offsets[:-1]).all() and offsets[-1] <= FARTHEST_NS):
+        if not (offsets[0] == 0 and (offsets[1:] > offsets[:-1]).all() and offsets[-1] <= MAX_STAMP_NS):
             raise RecordError("knot times of a plan must start at 0 and increase strictly.")
         offsets.setflags(write=False)
         object.__setattr__(self, "offsets_ns", offsets)
+        freeze_joint_columns(self, "positions", "plan positions", "the plan", 2)
+        for name in ("velocities", "accelerations"):
+            object.__setattr__(self, name, frozen(getattr(self, name), f"plan {name}", 2))
+        shape = len(offsets), len(self.joints)
         for name in ("positions", "velocities", "accelerations"):
-            array = frozen(getattr(self, name), f"plan {name}", 2)
-            if array.shape != (len(offsets), len(self.joints)):
-                raise RecordError(
-                    f"plan {name} must have shape ({len(offsets)}, {len(self.joints)}); got {array.shape}."
-                )
-            object.__setattr__(self, name, array)
-        object.__setattr__(self, "joints", check_names(self.joints, self.positions.shape[1], "the plan"))
+            if getattr(self, name).shape != shape:
+                raise RecordError(f"plan {name} must have shape {shape}; got {getattr(self, name).shape}.")
 
     @cached_property
     def _pieces(self) -> Array:
@@ -126,19 +125,19 @@ class Plan:
             Arrays of shape (J,) for one instant, (n, J) for many.
 
         Raises:
-            ValueError: An instant lies before `start_ns`, where the plan says nothing.
+            ValueError: An instant lies before `start_ns`, where the plan is not defined.
         """
         if isinstance(t_ns, np.ndarray):
             return State(*(self.derivative(t_ns, order) for order in range(3)))
-        return self.after(int(t_ns) - self.start_ns)
+        return self.at_offset(int(t_ns) - self.start_ns)
 
-    def after(self, offset_ns: float) -> State:
-        """The state `offset_ns` after the start, which need not be a whole number [ns]; see `at`."""
+    def at_offset(self, offset_ns: float) -> State:
+        """The state at `offset_ns`, any real number, after the start [ns]; see `at`."""
         if not offset_ns >= 0:
-            raise ValueError(f"the plan starts {-offset_ns} ns after the instant asked for.")
+            raise ValueError(f"the plan starts {-offset_ns} ns after the given instant.")
         if offset_ns >= self._knots[-1]:
-            still = np.zeros(len(self.joints))
-            return State(self.positions[-1], still, still)
+            zero = np.zeros(len(self.joints))
+            return State(self.positions[-1], zero, zero)
         i = bisect_right(self._knots, offset_ns) - 1
         span = self._knots[i + 1] - self._knots[i]
         h, u = span / NS, (offset_ns - self._knots[i]) / span
@@ -155,10 +154,10 @@ class Plan:
         return State(*(basis @ self._pieces[i]))
 
     def derivative(self, t_ns: npt.NDArray[np.int64], order: int) -> Array:
-        """The derivative of `order` 0 to 5 at many instants, shape (n, J); at a knot, of the piece after it."""
+        """The derivative of `order` 0 to 5 at many instants, shape (n, J); at a knot, that of the piece after it."""
         offsets = np.asarray(t_ns, dtype=np.int64) - self.start_ns
         if len(offsets) and offsets.min() < 0:
-            raise ValueError(f"the plan starts {-offsets.min()} ns after an instant asked for.")
+            raise ValueError(f"the plan starts {-offsets.min()} ns after a given instant.")
         i = self.offsets_ns[1:-1].searchsorted(offsets, side="right")
         before = self.offsets_ns[i]
         span = self.offsets_ns[i + 1] - before
@@ -167,8 +166,8 @@ class Plan:
         out[offsets >= self.offsets_ns[-1]] = self.positions[-1] if order == 0 else 0.0
         return out
 
-    def in_order(self, joints: Sequence[str]) -> Plan:
-        """The same plan with its columns in the order `joints`; raises `RecordError` on any other set."""
+    def reordered(self, joints: Sequence[str]) -> Plan:
+        """The plan with its columns in the order `joints`; raises `RecordError` for any other set of names."""
         if self.joints == tuple(joints):
             return self
         i = reorder(self.joints, joints, "the plan")

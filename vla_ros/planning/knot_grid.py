@@ -1,50 +1,57 @@
-"""The planner's program on the window [0, 1]: everything in it that depends on the number of control points only."""
+"""The matrices of the planner's quadratic program on the window [0, 1]; they depend on the number of control points."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from vla_ros.core.records import Array
-from vla_ros.core.splines import LocalBasis, clamped_knots, derivative_matrix, evaluation_matrix, gram_matrix
+from vla_ros.core.splines import basis_matrix, basis_spline, clamped_knots, derivative_matrix, gram_matrix
+
+if TYPE_CHECKING:
+    from scipy.interpolate import BSpline
 
 DEGREE = 5
 FIXED = 3
-"""Control points fixed by (p, v, a) at the start; as many coincide at the end."""
+"""Control points that (p, v, a) at the start determine; as many coincide at the end, where the plan is at rest."""
 GRADING = 1.5
-"""Breakpoint i of n lies at (i/n)^1.5 of the window: short pieces where the state is prescribed."""
+"""Breakpoint i of n lies at (i/n)^1.5 of the window: the pieces are shortest where the initial state is prescribed."""
 TICKS = 10_000
-"""Breakpoints lie at whole multiples of 1 / TICKS of the window, and windows are whole multiples of TICKS
-nanoseconds: so every knot lies at a whole nanosecond, and one grid serves every window."""
+"""Breakpoints lie at multiples of 1 / TICKS of the window, and windows are multiples of TICKS nanoseconds. Every knot
+therefore lies at a whole nanosecond, and one grid serves every window."""
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
-    """The program on the window [0, 1], which scales to every other; N control points, n unknowns, m rows.
+class KnotGrid:
+    """The program on the window [0, 1]; other windows scale it. N control points, n unknowns, m constraint rows.
 
-    The columns of each matrix are the 3 quantities (p, v, a) of the start, then the n unknowns.
+    The columns of each matrix are the 3 quantities (p, v, a) of the start, followed by the n unknowns.
+
+    Attributes:
+        ticks: The breakpoints in 1 / `TICKS` of the window, shape (M + 1,).
+        basis: The basis functions: called with times in [0, 1], shape (k,), it returns their values, shape (k, N).
+        points: The control points, shape (N, 3 + n).
+        jerk: The integral of squared jerk as a quadratic form, shape (3 + n, 3 + n).
+        rows: Control points of position, velocity, acceleration and jerk that depend on the unknowns, shape (m, 3 + n).
+        order: Which derivative a row bounds, shape (m,); the first n rows are the unknowns themselves, positions.
+        knots: Position, velocity and acceleration at the breakpoints, shape (3 (M + 1), 3 + n).
     """
 
     ticks: npt.NDArray[np.int64]
-    """(M + 1,): the breakpoints, in 1 / `TICKS` of the window."""
-    waypoints: LocalBasis
+    basis: BSpline
     points: Array
-    """(N, 3 + n): the control points."""
     jerk: Array
-    """(3 + n, 3 + n): the integral of squared jerk, as a quadratic form."""
     rows: Array
-    """(m, 3 + n): position, velocity, acceleration and jerk control points, those that can be moved."""
     order: npt.NDArray[np.int64]
-    """(m,): which derivative a row bounds; the first n rows are the unknowns themselves, positions."""
     knots: Array
-    """(3 (M + 1), 3 + n): position, velocity, acceleration at the breakpoints."""
 
 
 @lru_cache(maxsize=16)
-def make_grid(count: int) -> Grid:
+def make_grid(count: int) -> KnotGrid:
     """The program for `count` control points per joint."""
     pieces = count - DEGREE
     ticks = np.round(TICKS * (np.arange(pieces + 1) / pieces) ** GRADING).astype(np.int64)
@@ -57,16 +64,16 @@ def make_grid(count: int) -> Grid:
     points[count - FIXED :, -1] = 1.0
     rows = np.concatenate([d @ points for d in derivatives])
     order = np.repeat(np.arange(4), [len(d) for d in derivatives])
-    moved = np.abs(rows[:, FIXED:]).max(axis=1)
-    kept = moved > 1e-9 * np.abs(rows).max(axis=1)
+    variable = np.abs(rows[:, FIXED:]).max(axis=1)
+    kept = variable > 1e-9 * np.abs(rows).max(axis=1)
     kept[np.flatnonzero(order == 0)[-2:]] = False
-    states = np.concatenate([evaluation_matrix(knots, DEGREE, k, breaks) for k in range(FIXED)])
-    return Grid(
-        ticks,
-        LocalBasis(breaks, DEGREE),
-        points,
-        points.T @ gram_matrix(knots, DEGREE, 3) @ points,
-        rows[kept],
-        order[kept],
-        states @ points,
+    states = np.concatenate([basis_matrix(knots, DEGREE, breaks, k) for k in range(FIXED)])
+    return KnotGrid(
+        ticks=ticks,
+        basis=basis_spline(knots, DEGREE),
+        points=points,
+        jerk=points.T @ gram_matrix(knots, DEGREE, 3) @ points,
+        rows=rows[kept],
+        order=order[kept],
+        knots=states @ points,
     )

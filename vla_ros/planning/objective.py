@@ -1,7 +1,7 @@
-"""What a plan is to stay near to: the waypoints of a chunk, or the whole of its curve.
+"""The targets of a plan: weighted points on the waypoints of a chunk or along its curve.
 
-Either way it becomes points with weights: the integral of the squared distance between two piecewise polynomials is
-such a sum, with the points those of Gauss on every piece of either.
+The integral of the squared distance between two piecewise polynomials is a weighted sum over the Gauss-Legendre points
+of every piece of either, so both kinds of chunk give the same kind of objective.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vla_ros.core.quintic import Array
+from vla_ros.core.records import Array
 
 NODES = 3
-"""Points per piece. Six would integrate the square of a difference of quintics exactly; with three the plans were the
-same to 5e-5 rad (test) and took a tenth less time (bench/curve.py)."""
-_LEFT, _WEIGHT = np.polynomial.legendre.leggauss(NODES)
-_LEFT, _WEIGHT = (_LEFT + 1.0) / 2.0, _WEIGHT / 2.0
+"""Gauss-Legendre points per piece. Six would integrate the square of a difference of quintics exactly; with three the
+plans were the same to 5e-5 rad (test) and took 10 % less time (bench/curve_tracking.py)."""
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(NODES)
+_NODES, _WEIGHTS = (_NODES + 1.0) / 2.0, _WEIGHTS / 2.0
 
 
 class Targets(NamedTuple):
-    """Where to be, when, and how much it counts.
+    """Weighted target positions.
 
     Attributes:
         times: After the hand-over, increasing, shape (n,) [s].
         positions: Shape (n, J) [rad].
-        weights: Shape (n,) [s].
-        end_s: When the last of the chunk is due [s].
+        weights: Weight of the squared distance at each time, shape (n,) [s].
+        end_s: Time of the last target of the chunk that is followed, after the hand-over [s].
     """
 
     times: Array
@@ -36,15 +36,24 @@ class Targets(NamedTuple):
 
 
 def waypoint_targets(times: Array, positions: Array) -> Targets:
-    """Waypoints: each counts for the time since the one before it."""
+    """Waypoints as targets, each weighted by the time since the one before it."""
     return Targets(times, positions, np.diff(times, prepend=0.0), float(times[-1]))
 
 
 def quadrature(begin: float, end: float, *breaks: Array) -> tuple[Array, Array]:
-    """Times and weights, shape (n,) each [s], that integrate over [begin, end] what is a polynomial between breaks."""
+    """Gauss-Legendre nodes and weights on [begin, end] for functions that are polynomials between `breaks`.
+
+    Args:
+        begin: Lower end of the interval [s].
+        end: Upper end [s].
+        breaks: Break points, in any order; those outside the interval are ignored [s].
+
+    Returns:
+        Times and weights, shape (n,) each [s].
+    """
     inner = np.concatenate(breaks)
     inner = inner[(begin < inner) & (inner < end)]
     inner.sort()
     edges = np.concatenate([[begin], inner, [end]])
     h = np.diff(edges)[:, None]
-    return (edges[:-1, None] + h * _LEFT).ravel(), (h * _WEIGHT).ravel()
+    return (edges[:-1, None] + h * _NODES).ravel(), (h * _WEIGHTS).ravel()

@@ -1,4 +1,4 @@
-"""Random robots, chunks and plans for the tests of the core, each from a numpy generator."""
+"""Random limits, chunks and plans for tests, each from a numpy generator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vla_ros.planning.planner import Planner, PlannerConfig
 
 SEED = st.integers(0, 2**31)
 T0 = 1_700_000_000 * NS
-"""A time of day, so that nothing works only near zero."""
+"""A realistic stamp, so that rounding of large stamps is tested [ns]."""
 
 
 def rng_of(seed: int) -> np.random.Generator:
@@ -29,12 +29,12 @@ def names(count: int) -> tuple[str, ...]:
 
 
 def arm_limits(joints: int = 6) -> Limits:
-    """Every joint the same, about what a table-top arm has."""
+    """The same limits for every joint, about those of a table-top arm."""
     one = np.ones(joints)
     return Limits(names(joints), -1.8 * one, 1.8 * one, 2.0 * one, 10.0 * one, 150.0 * one)
 
 
-def any_limits(rng: np.random.Generator, joints: int | None = None) -> Limits:
+def random_limits(rng: np.random.Generator, joints: int | None = None) -> Limits:
     """Joints that differ by factors of ten, with ranges anywhere."""
     n = joints or int(rng.integers(1, 15))
     middle, half = rng.uniform(-3.0, 3.0, n), 10.0 ** rng.uniform(-0.5, 0.8, n)
@@ -44,7 +44,7 @@ def any_limits(rng: np.random.Generator, joints: int | None = None) -> Limits:
     return Limits(names(n), middle - half, middle + half, velocity, acceleration, jerk)
 
 
-def wild_chunk(rng: np.random.Generator, limits: Limits, now_ns: int) -> Chunk:
+def random_chunk(rng: np.random.Generator, limits: Limits, now_ns: int) -> Chunk:
     """Sines of any amplitude with bias and noise, often far outside the limits, up to 0.3 s old."""
     n = len(limits.joints)
     count, dt = int(rng.choice([1, 2, 10, 50, 500])), float(rng.choice([0.001, 0.01, 1 / 30, 0.1, 3.0]))
@@ -54,10 +54,10 @@ def wild_chunk(rng: np.random.Generator, limits: Limits, now_ns: int) -> Chunk:
     bias, noise = rng.normal(0.0, 0.3, n), rng.normal(0.0, 0.02, (count, n))
     positions = middle + half * (rng.choice([0.3, 1.0, 3.0]) * wave + bias + noise)
     chunk = Chunk.from_rate(now_ns - int(rng.uniform(0.0, 0.3) * NS), limits.joints, positions, dt)
-    return wild_curve(rng, chunk, limits) if count > 1 and rng.random() < 0.3 else chunk
+    return random_curve(rng, chunk, limits) if count > 1 and rng.random() < 0.3 else chunk
 
 
-def wild_curve(rng: np.random.Generator, chunk: Chunk, limits: Limits) -> Chunk:
+def random_curve(rng: np.random.Generator, chunk: Chunk, limits: Limits) -> Chunk:
     """A curve through the same points that is as fast as the limits allow at them, or far too fast."""
     reach = rng.choice([0.3, 10.0]) * np.array([limits.velocity, limits.acceleration])
     velocities, accelerations = rng.normal(0.0, 1.0, (2, *chunk.positions.shape)) * reach[:, None]
@@ -65,7 +65,7 @@ def wild_curve(rng: np.random.Generator, chunk: Chunk, limits: Limits) -> Chunk:
     return Chunk(chunk.stamp_ns, chunk.joints, times, chunk.positions, velocities, accelerations)
 
 
-def any_plan(rng: np.random.Generator, joints: int = 3, start_ns: int = T0) -> Plan:
+def random_plan(rng: np.random.Generator, joints: int = 3, start_ns: int = T0) -> Plan:
     """A plan of random knots, inside no particular limits, at rest at its end."""
     pieces = int(rng.integers(2, 12))
     offsets = np.concatenate([[0], np.cumsum(rng.integers(5_000_000, 300_000_000, pieces))])
@@ -74,19 +74,19 @@ def any_plan(rng: np.random.Generator, joints: int = 3, start_ns: int = T0) -> P
     return Plan(names(joints), start_ns, offsets, p, v, a)
 
 
-def planned(rng: np.random.Generator, limits: Limits, plans: int = 4) -> Plan:
-    """The last of a chain of plans made from wild chunks."""
-    planner, now = Planner(limits, PlannerConfig(max_disagreement=1e6)), T0
-    in_force = Plan.hold(limits.joints, rng.uniform(limits.lower, limits.upper), now)
+def chained_plan(rng: np.random.Generator, limits: Limits, plans: int = 4) -> Plan:
+    """The last of a sequence of plans made from random chunks, each continuing the one before."""
+    planner, now = Planner(limits, PlannerConfig(max_handover_error_rad=1e6)), T0
+    active_plan = Plan.hold(limits.joints, rng.uniform(limits.lower, limits.upper), now)
     for _ in range(plans):
         now += int(rng.uniform(0.05, 0.5) * NS)
-        plan = planner.plan(wild_chunk(rng, limits, now), in_force, now)
-        in_force = plan if isinstance(plan, Plan) else in_force
-    return in_force
+        plan = planner.plan(random_chunk(rng, limits, now), active_plan, now)
+        active_plan = plan if isinstance(plan, Plan) else active_plan
+    return active_plan
 
 
 def divided_differences(times_ns: np.ndarray, positions: np.ndarray) -> list[np.ndarray]:
-    """Mean velocity, acceleration and jerk over 2, 3 and 4 samples at any times, as a robot would see them."""
+    """Mean velocity, acceleration and jerk over 2, 3 and 4 samples at any times, as a robot would measure them."""
     t, out, table = (times_ns - times_ns[0]) / 1e9, [], positions
     for order in (1, 2, 3):
         table = np.diff(table, axis=0) / (t[order:] - t[:-order])[:, None]
@@ -94,12 +94,12 @@ def divided_differences(times_ns: np.ndarray, positions: np.ndarray) -> list[np.
     return out
 
 
-def assert_inside(times_ns: np.ndarray, positions: np.ndarray, limits: Limits) -> None:
-    """What was sent, at the times it was sent, keeps every limit."""
+def assert_within_limits(times_ns: np.ndarray, positions: np.ndarray, limits: Limits) -> None:
+    """Assert that commands at the given times keep every limit."""
     assert (limits.lower - 1e-7 <= positions).all()
     assert (positions <= limits.upper + 1e-7).all()
-    most = (limits.velocity, limits.acceleration, limits.jerk)
-    for name, values, limit in zip("vaj", divided_differences(times_ns, positions), most, strict=True):
+    bounds = (limits.velocity, limits.acceleration, limits.jerk)
+    for name, values, limit in zip("vaj", divided_differences(times_ns, positions), bounds, strict=True):
         if len(values):
             worst = np.abs(values / limit).max(axis=1)
             i = int(worst.argmax())
