@@ -1,4 +1,4 @@
-"""A ROS client of a running graph: records what the nodes publish, sends messages and requests, waits for conditions."""
+"""A ROS client of a running graph: records what nodes publish, sends messages and requests, waits for conditions."""
 
 from __future__ import annotations
 
