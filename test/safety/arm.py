@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from core.draw import T0, arm_limits
+from core.generators import T0, arm_limits
 
 from vla_ros.core.records import NS, Chunk, JointState
 from vla_ros.core.trajectory import Plan
@@ -13,7 +13,7 @@ from vla_ros.safety.supervisor import Supervisor
 MS = 1_000_000
 LIMITS = arm_limits(3)
 START = np.array([0.3, -0.2, 0.1])
-PLANNER = Planner(LIMITS, PlannerConfig(max_disagreement=10.0))
+PLANNER = Planner(LIMITS, PlannerConfig(max_handover_error_rad=10.0))
 
 
 def measured(positions: np.ndarray = START, stamp_ns: int = T0, joints: tuple[str, ...] = LIMITS.joints) -> JointState:
@@ -23,15 +23,15 @@ def measured(positions: np.ndarray = START, stamp_ns: int = T0, joints: tuple[st
 def armed(now: int = T0) -> Supervisor:
     supervisor = Supervisor(LIMITS)
     assert supervisor.joint_state(measured(stamp_ns=now), now) is None
-    assert supervisor.arm(now).ok
+    assert supervisor.arm(now).success
     return supervisor
 
 
 def reach(supervisor: Supervisor, now: int, target: float = 1.0) -> Plan:
     """A plan that carries every joint towards `target`, from the plan in force."""
-    in_force = supervisor.in_force()
-    assert in_force is not None
-    plan = PLANNER.plan(Chunk.from_rate(now, LIMITS.joints, np.full((60, 3), target), 1 / 30), in_force, now)
+    active_plan = supervisor.active_plan()
+    assert active_plan is not None
+    plan = PLANNER.plan(Chunk.from_rate(now, LIMITS.joints, np.full((60, 3), target), 1 / 30), active_plan, now)
     assert isinstance(plan, Plan)
     return plan
 
@@ -39,7 +39,7 @@ def reach(supervisor: Supervisor, now: int, target: float = 1.0) -> Plan:
 def run(supervisor: Supervisor, start: int, end: int, *, fresh: bool = True) -> list:
     """Commands every 2 ms, with joint states of an arm that obeys, or without."""
     commands = []
-    pose = START if supervisor.watch.measured is None else supervisor.watch.measured.positions
+    pose = START if supervisor.monitors.measured is None else supervisor.monitors.measured.positions
     for now in range(start, end, 2 * MS):
         if fresh:
             supervisor.joint_state(measured(pose, now), now)
@@ -79,7 +79,7 @@ def bad_plans(plan: Plan) -> dict[str, list[Plan]]:
     short = {f: getattr(plan, f)[[0, -1]] for f in ("positions", "velocities", "accelerations")}
     return {
         "joints": [
-            plan.in_order(LIMITS.joints[::-1]),
+            plan.reordered(LIMITS.joints[::-1]),
             changed(plan, joints=("joint_0", "joint_1", "other")),
         ],
         "late": [

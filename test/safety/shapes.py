@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from core.draw import T0, instants, names
+from core.generators import T0, instants, names
 
 from vla_ros.core.records import NS
 from vla_ros.core.robot import Limits
@@ -18,20 +18,20 @@ class TwoLinks:
     """A tip on two links that turn in a plane, a wall at x = 0.4 m and a post of 0.12 m radius at the base."""
 
     names = ("tip and wall", "tip and post")
-    stop = np.array([0.01, 0.02])
-    slow = np.array([0.05, 0.04])
-    reach = np.array([[UPPER + FORE, FORE], [0.0, FORE]])
+    stop_distance = np.array([0.01, 0.02])
+    slow_distance = np.array([0.05, 0.04])
+    motion_bound = np.array([[UPPER + FORE, FORE], [0.0, FORE]])
 
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def distances(self, poses: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray:
+    def distances(self, poses: np.ndarray, selected: np.ndarray | None = None) -> np.ndarray:
         self.calls.append(len(poses))
         first, second = poses[:, 0], poses.sum(axis=1)
         x = UPPER * np.cos(first) + FORE * np.cos(second)
         y = UPPER * np.sin(first) + FORE * np.sin(second)
         out = np.stack([0.4 - x, np.hypot(x, y) - 0.12], axis=1)
-        return out if wanted is None else np.where(wanted, out, np.inf)
+        return out if selected is None else np.where(selected, out, np.inf)
 
 
 SHAPE = TwoLinks()
@@ -50,11 +50,11 @@ class Carts:
     """Two carts on one rail, the front one ahead of the back one by the second joint less the first."""
 
     names = ("back and front",)
-    stop = np.array([0.05])
-    slow = np.array([0.2])
-    reach = np.ones((1, 2))
+    stop_distance = np.array([0.05])
+    slow_distance = np.array([0.2])
+    motion_bound = np.ones((1, 2))
 
-    def distances(self, poses: np.ndarray, wanted: np.ndarray | None = None) -> np.ndarray:
+    def distances(self, poses: np.ndarray, selected: np.ndarray | None = None) -> np.ndarray:
         return poses[:, 1:] - poses[:, :1]
 
 

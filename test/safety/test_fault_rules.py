@@ -7,35 +7,38 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
-from core.draw import T0
+from core.generators import T0
 from safety.watching import LIMITS, MS, START, STEP, sample
 
 from vla_ros.core.records import NS
-from vla_ros.safety.fault_rules import RULES, Action, Clears, Fault, worst_first
+from vla_ros.safety.fault_rules import RULES, Action, Fault, Recovery, by_severity
+from vla_ros.safety.monitors import MonitorConfig
 from vla_ros.safety.state_machine import Mode
 from vla_ros.safety.supervisor import Supervisor, SupervisorConfig
 
 
-def test_the_most_severe_wins_and_equals_keep_their_order() -> None:
-    faults = [Fault(name, "") for name in ("no_plan", "joint_state", "estop_input", "tracking", "overspeed")]
-    assert [f.name for f in worst_first(faults)] == [
+def test_faults_are_sorted_by_severity_and_the_sort_is_stable() -> None:
+    faults = [
+        Fault(name, "") for name in ("no_plan", "joint_state_timeout", "estop_input", "tracking_error", "overspeed")
+    ]
+    assert [f.name for f in by_severity(faults)] == [
         "estop_input",
         "overspeed",
-        "joint_state",
-        "tracking",
+        "joint_state_timeout",
+        "tracking_error",
         "no_plan",
     ]
 
 
-def test_every_fault_has_one_rule_that_fits_what_it_does() -> None:
+def test_the_recovery_of_every_fault_fits_its_action() -> None:
     for rule in RULES.values():
         allowed = {
-            Action.WARN: (Clears.ITSELF,),
-            Action.STOP: (Clears.ARM, Clears.NEVER),
-            Action.ESTOP: (Clears.RESET, Clears.NEVER),
+            Action.WARN: (Recovery.AUTOMATIC,),
+            Action.STOP: (Recovery.ARM, Recovery.RESTART),
+            Action.ESTOP: (Recovery.RESET, Recovery.RESTART),
         }
-        assert rule.clears in allowed[rule.action]
-        assert rule.meaning
+        assert rule.recovery in allowed[rule.action]
+        assert rule.description
 
 
 class Row(NamedTuple):
@@ -48,7 +51,7 @@ class Row(NamedTuple):
 
 
 def speaks(supervisor: Supervisor, now: int, velocity: float = 0.0) -> None:
-    last = supervisor.watch.measured
+    last = supervisor.monitors.measured
     supervisor.joint_state(sample(START if last is None else last.positions, now, velocity), now)
 
 
@@ -60,49 +63,49 @@ def away(supervisor: Supervisor, now: int) -> None:
 
 ROWS = {
     "joint_stamp": Row(lambda s, n: s.joint_state(sample(START, n - NS), n) and None, speaks),
-    "tracking": Row(away, speaks),
-    "clock": Row(lambda s, _n: s.watch.clock(NS), lambda s, _n: s.watch.clock(0)),
-    "second_publisher": Row(lambda s, _n: s.watch.publishers(1), lambda s, _n: s.watch.publishers(0)),
-    "estop_input": Row(lambda s, n: s.watch.estop_input(True, n), lambda s, n: s.watch.estop_input(False, n)),
+    "tracking_error": Row(away, speaks),
+    "clock_jump": Row(lambda s, _n: s.monitors.clock_drift(NS), lambda s, _n: s.monitors.clock_drift(0)),
+    "second_publisher": Row(lambda s, _n: s.monitors.other_publishers(1), lambda s, _n: s.monitors.other_publishers(0)),
+    "estop_input": Row(lambda s, n: s.monitors.estop_input(True, n), lambda s, n: s.monitors.estop_input(False, n)),
     "overspeed": Row(lambda s, n: [speaks(s, n, 9.0) for _ in range(5)] and None, speaks),
     "deadman": Row(
-        lambda s, n: s.watch.deadman(False, n),
-        lambda s, n: s.watch.deadman(True, n),
-        {"deadman_s": 5.0},
-        lambda s, n: s.watch.deadman(True, n),
+        lambda s, n: s.monitors.deadman(False, n),
+        lambda s, n: s.monitors.deadman(True, n),
+        {"deadman_timeout_s": 5.0},
+        lambda s, n: s.monitors.deadman(True, n),
     ),
-    "camera": Row(
-        lambda s, n: s.watch.picture("front", n, n - 51 * MS),
-        lambda s, n: s.watch.picture("front", n, n),
-        {"cameras": ("front",), "camera_age_s": 0.05},
-        lambda s, n: s.watch.picture("front", n, n),
+    "camera_timeout": Row(
+        lambda s, n: s.monitors.image("front", n, n - 51 * MS),
+        lambda s, n: s.monitors.image("front", n, n),
+        {"cameras": ("front",), "camera_timeout_s": 0.05},
+        lambda s, n: s.monitors.image("front", n, n),
     ),
     "camera_stamp": Row(
-        lambda s, n: s.watch.picture("front", n - NS, n),
-        lambda s, n: s.watch.picture("front", n, n),
-        {"cameras": ("front",), "camera_age_s": 5.0},
-        lambda s, n: s.watch.picture("front", n, n),
+        lambda s, n: s.monitors.image("front", n - NS, n),
+        lambda s, n: s.monitors.image("front", n, n),
+        {"cameras": ("front",), "camera_timeout_s": 5.0},
+        lambda s, n: s.monitors.image("front", n, n),
     ),
-    "estop_heartbeat": Row(
-        lambda s, n: s.watch.estop_input(False, n - 51 * MS),
-        lambda s, n: s.watch.estop_input(False, n + NS),
-        {"estop_heartbeat_s": 0.05},
-        lambda s, n: s.watch.estop_input(False, n),
+    "estop_timeout": Row(
+        lambda s, n: s.monitors.estop_input(False, n - 51 * MS),
+        lambda s, n: s.monitors.estop_input(False, n + NS),
+        {"estop_timeout_s": 0.05},
+        lambda s, n: s.monitors.estop_input(False, n),
     ),
 }
 
 
 def holding(row: Row) -> Supervisor:
-    supervisor = Supervisor(LIMITS, SupervisorConfig(**row.config))
+    supervisor = Supervisor(LIMITS, SupervisorConfig(MonitorConfig(**row.config)))
     row.before(supervisor, T0)
     speaks(supervisor, T0)
-    assert supervisor.arm(T0).ok
+    assert supervisor.arm(T0).success
     supervisor.tick(T0)
     return supervisor
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_fault_while_running_does_what_its_rule_says_and_needs_what_it_says(name: str) -> None:
+def test_a_fault_while_running_has_the_action_and_recovery_of_its_rule(name: str) -> None:
     row, rule = ROWS[name], RULES[name]
     supervisor = holding(row)
     now = T0 + 2 * MS
@@ -114,29 +117,29 @@ def test_a_fault_while_running_does_what_its_rule_says_and_needs_what_it_says(na
     assert supervisor.faulted[name] == 1
     for now in range(T0 + 4 * MS, T0 + 150 * MS, 2 * MS):
         supervisor.tick(now)
-    assert not supervisor.arm(now).ok
+    assert not supervisor.arm(now).success
     if rule.action is Action.ESTOP:
-        answer = supervisor.reset(now)
-        assert not answer.ok
-        assert "cannot reset" in answer.text
+        result = supervisor.reset(now)
+        assert not result.success
+        assert "cannot reset" in result.message
         assert supervisor.mode is Mode.ESTOPPED
     speaks(supervisor, now)
     row.goes(supervisor, now)
     supervisor.tick(now)
     assert supervisor.mode is (Mode.ESTOPPED if rule.action is Action.ESTOP else Mode.STOPPED), "nothing by itself"
     assert supervisor.faulted[name] == 1
-    if rule.clears is Clears.RESET:
-        assert not supervisor.arm(now).ok
-    if rule.clears is Clears.RESET or name == "tracking":
-        assert supervisor.reset(now).ok
+    if rule.recovery is Recovery.RESET:
+        assert not supervisor.arm(now).success
+    if rule.recovery is Recovery.RESET or name == "tracking_error":
+        assert supervisor.reset(now).success
     speaks(supervisor, now)
-    assert supervisor.arm(now).ok is (rule.clears is not Clears.NEVER)
+    assert supervisor.arm(now).success is (rule.recovery is not Recovery.RESTART)
 
 
-@pytest.mark.parametrize("name", [n for n in ROWS if n not in ("tracking", "overspeed")])
-def test_a_fault_before_arming_keeps_it_from_being_armed(name: str) -> None:
+@pytest.mark.parametrize("name", [n for n in ROWS if n not in ("tracking_error", "overspeed")])
+def test_a_fault_before_arming_prevents_arming(name: str) -> None:
     row, rule = ROWS[name], RULES[name]
-    supervisor = Supervisor(LIMITS, SupervisorConfig(**row.config))
+    supervisor = Supervisor(LIMITS, SupervisorConfig(MonitorConfig(**row.config)))
     row.before(supervisor, T0)
     speaks(supervisor, T0)
     supervisor.tick(T0)
@@ -144,22 +147,22 @@ def test_a_fault_before_arming_keeps_it_from_being_armed(name: str) -> None:
     row.comes(supervisor, T0)
     assert supervisor.tick(T0) is None
     assert supervisor.mode is (Mode.ESTOPPED if rule.action is Action.ESTOP else Mode.INACTIVE)
-    answer = supervisor.arm(T0)
-    assert not answer.ok
-    assert supervisor.reason in answer.text
+    result = supervisor.arm(T0)
+    assert not result.success
+    assert supervisor.reason in result.message
 
 
-def test_the_reason_of_being_inactive_follows_the_fault() -> None:
+def test_the_reason_of_mode_inactive_follows_the_most_severe_fault() -> None:
     supervisor = Supervisor(LIMITS)
     supervisor.tick(T0)
     assert "no joint state" in supervisor.reason
     speaks(supervisor, T0)
-    supervisor.watch.publishers(1)
+    supervisor.monitors.other_publishers(1)
     supervisor.tick(T0)
     assert "2 publishers" in supervisor.reason
 
 
-def test_a_warning_is_said_and_does_nothing() -> None:
+def test_a_warning_is_reported_and_has_no_other_effect() -> None:
     supervisor = holding(Row(lambda _s, _n: None, lambda _s, _n: None))
     for now in range(T0, T0 + 3 * NS, STEP):
         speaks(supervisor, now)
@@ -171,14 +174,14 @@ def test_a_warning_is_said_and_does_nothing() -> None:
 def test_a_moving_arm_is_not_armed() -> None:
     supervisor = Supervisor(LIMITS)
     speaks(supervisor, T0, 0.2)
-    answer = supervisor.arm(T0)
-    assert not answer.ok
-    assert "moves at 0.20 rad/s" in answer.text
+    result = supervisor.arm(T0)
+    assert not result.success
+    assert "moves at 0.20 rad/s" in result.message
     speaks(supervisor, T0, 0.1)
-    assert supervisor.arm(T0).ok
+    assert supervisor.arm(T0).success
 
 
-def test_a_stop_that_does_not_rest_escalates() -> None:
+def test_motion_after_a_stop_escalates_to_an_emergency_stop() -> None:
     supervisor = holding(Row(lambda _s, _n: None, lambda _s, _n: None))
     supervisor.stop(T0)
     for now in range(T0, T0 + 2 * NS, STEP):
@@ -192,7 +195,7 @@ def test_a_stop_that_does_not_rest_escalates() -> None:
     for later in range(now, now + NS, STEP):
         speaks(supervisor, later, 0.3)
         supervisor.tick(later)
-    assert "still moves" in supervisor.reset(later).text
+    assert "still moves" in supervisor.reset(later).message
     speaks(supervisor, later)
     supervisor.tick(later)
-    assert supervisor.reset(later).ok
+    assert supervisor.reset(later).success

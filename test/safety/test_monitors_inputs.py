@@ -3,79 +3,79 @@
 from __future__ import annotations
 
 import pytest
-from core.draw import T0
+from core.generators import T0
 from safety.watching import MS, heard, names
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import NS
-from vla_ros.safety.monitors import Watch, WatchConfig
+from vla_ros.safety.monitors import MonitorConfig, Monitors
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_a_clock_that_was_set_stays_a_fault_when_it_is_set_back(sign: int) -> None:
-    watch = heard()
-    watch.clock(sign * 99 * MS)
-    assert names(watch, T0) == []
-    watch.clock(sign * 101 * MS)
-    watch.clock(0)
-    assert names(watch, T0) == ["clock"]
+def test_a_clock_jump_remains_a_fault_after_the_clock_is_set_back(sign: int) -> None:
+    monitors = heard()
+    monitors.clock_drift(sign * 99 * MS)
+    assert names(monitors, T0) == []
+    monitors.clock_drift(sign * 101 * MS)
+    monitors.clock_drift(0)
+    assert names(monitors, T0) == ["clock_jump"]
 
 
 def test_other_publishers() -> None:
-    watch = heard()
+    monitors = heard()
     for others, found in ((0, []), (1, ["second_publisher"]), (-1, []), (2, ["second_publisher"])):
-        watch.publishers(others)
-        assert names(watch, T0) == found
-    assert "3 publishers" in watch.faults(T0, False)[0].detail
+        monitors.other_publishers(others)
+        assert names(monitors, T0) == found
+    assert "3 publishers" in monitors.faults(T0, False)[0].detail
 
 
-def test_silence_of_the_planner_is_said_while_running() -> None:
-    watch = heard(WatchConfig(joint_state_age_s=10.0))
-    watch.plan(T0)
-    assert names(watch, T0 + 2 * NS, running=True) == []
-    assert names(watch, T0 + 2 * NS + MS, running=True) == ["no_plan"]
-    assert names(watch, T0 + 2 * NS + MS, running=False) == []
+def test_missing_plans_are_reported_while_running() -> None:
+    monitors = heard(MonitorConfig(joint_state_timeout_s=10.0))
+    monitors.plan(T0)
+    assert names(monitors, T0 + 2 * NS, running=True) == []
+    assert names(monitors, T0 + 2 * NS + MS, running=True) == ["no_plan"]
+    assert names(monitors, T0 + 2 * NS + MS, running=False) == []
 
 
 @pytest.mark.parametrize(("age_ms", "found"), [(0, []), (100, []), (101, ["deadman"]), (-1, ["deadman"])])
-def test_a_deadman_must_keep_saying_that_it_is_held(age_ms: int, found: list[str]) -> None:
-    watch = heard(WatchConfig(deadman_s=0.1))
-    assert names(watch, T0) == ["deadman"]
-    watch.deadman(True, T0)
-    assert [name for name in names(watch, T0 + age_ms * MS) if name == "deadman"] == found
+def test_timeout_of_the_deadman_switch(age_ms: int, found: list[str]) -> None:
+    monitors = heard(MonitorConfig(deadman_timeout_s=0.1))
+    assert names(monitors, T0) == ["deadman"]
+    monitors.deadman(True, T0)
+    assert [name for name in names(monitors, T0 + age_ms * MS) if name == "deadman"] == found
 
 
-def test_a_deadman_that_is_released_is_a_fault_at_once_and_held_again_is_none() -> None:
-    watch = heard(WatchConfig(deadman_s=0.1))
+def test_releasing_the_deadman_switch_is_a_fault_until_it_is_held_again() -> None:
+    monitors = heard(MonitorConfig(deadman_timeout_s=0.1))
     for k, (held, found) in enumerate([(True, []), (False, ["deadman"]), (False, ["deadman"]), (True, [])]):
-        watch.deadman(held, T0 + k * MS)
-        assert names(watch, T0 + k * MS) == found
+        monitors.deadman(held, T0 + k * MS)
+        assert names(monitors, T0 + k * MS) == found
 
 
-def test_where_no_deadman_is_expected_its_word_does_not_matter() -> None:
-    watch = heard()
-    watch.deadman(False, T0)
-    assert names(watch, T0 + 100 * MS) == []
+def test_a_deadman_switch_that_is_not_required_is_ignored() -> None:
+    monitors = heard()
+    monitors.deadman(False, T0)
+    assert names(monitors, T0 + 100 * MS) == []
 
 
-TWO = WatchConfig(cameras=("front", "wrist"), camera_age_s=0.1, camera_stamp_age_s=0.2)
+TWO = MonitorConfig(cameras=("front", "wrist"), camera_timeout_s=0.1, camera_stamp_max_age_s=0.2)
 
 
-def seen(config: WatchConfig = TWO, **stamps_ns: int) -> Watch:
-    """A watch that has just seen each camera's picture with its stamp."""
-    watch = heard(config)
+def seen(config: MonitorConfig = TWO, **stamps_ns: int) -> Monitors:
+    """A monitors that has just seen each camera's picture with its stamp."""
+    monitors = heard(config)
     for camera, stamp in stamps_ns.items():
-        watch.picture(camera, stamp, T0)
-    return watch
+        monitors.image(camera, stamp, T0)
+    return monitors
 
 
-@pytest.mark.parametrize(("age_ms", "found"), [(0, []), (100, []), (101, ["camera"]), (-1, ["camera"])])
+@pytest.mark.parametrize(("age_ms", "found"), [(0, []), (100, []), (101, ["camera_timeout"]), (-1, ["camera_timeout"])])
 @pytest.mark.parametrize("silent", ["front", "wrist"])
-def test_silence_of_each_camera(silent: str, age_ms: int, found: list[str]) -> None:
-    watch, now = seen(front=T0, wrist=T0), T0 + age_ms * MS
+def test_camera_timeout(silent: str, age_ms: int, found: list[str]) -> None:
+    monitors, now = seen(front=T0, wrist=T0), T0 + age_ms * MS
     other = "wrist" if silent == "front" else "front"
-    watch.picture(other, now, now)
-    present = [fault for fault in watch.faults(now, False) if fault.name == "camera"]
+    monitors.image(other, now, now)
+    present = [fault for fault in monitors.faults(now, False) if fault.name == "camera_timeout"]
     assert [fault.name for fault in present] == found
     assert all(silent in fault.detail and other not in fault.detail for fault in present)
 
@@ -83,51 +83,51 @@ def test_silence_of_each_camera(silent: str, age_ms: int, found: list[str]) -> N
 @pytest.mark.parametrize(
     ("old_ms", "found"), [(0, []), (199, []), (201, ["camera_stamp"]), (-49, []), (-51, ["camera_stamp"])]
 )
-def test_stamps_of_pictures_too_old_or_in_the_future(old_ms: int, found: list[str]) -> None:
-    watch = seen(front=T0, wrist=T0 - old_ms * MS)
-    assert names(watch, T0) == found
-    assert all("wrist" in fault.detail and "front" not in fault.detail for fault in watch.faults(T0, False))
+def test_image_stamps_too_old_or_in_the_future(old_ms: int, found: list[str]) -> None:
+    monitors = seen(front=T0, wrist=T0 - old_ms * MS)
+    assert names(monitors, T0) == found
+    assert all("wrist" in fault.detail and "front" not in fault.detail for fault in monitors.faults(T0, False))
 
 
-def test_a_picture_that_comes_again_and_again_is_too_old_in_the_end() -> None:
-    watch = heard(WatchConfig(cameras=("front",), joint_state_age_s=9.0))
+def test_a_repeated_image_stamp_becomes_too_old() -> None:
+    monitors = heard(MonitorConfig(cameras=("front",), joint_state_timeout_s=9.0))
     for ms in range(0, 600, 33):
         now = T0 + ms * MS
-        watch.picture("front", T0, now)
-        assert names(watch, now) == ([] if ms <= 300 else ["camera_stamp"])
+        monitors.image("front", T0, now)
+        assert names(monitors, now) == ([] if ms <= 300 else ["camera_stamp"])
 
 
-def test_a_camera_that_was_never_seen_is_missing_and_all_are_named_at_once() -> None:
-    assert names(seen(front=T0), T0) == ["camera"]
+def test_cameras_without_any_image_are_named_in_one_fault() -> None:
+    assert names(seen(front=T0), T0) == ["camera_timeout"]
     faults = seen().faults(T0, False)
-    assert [fault.name for fault in faults] == ["camera"]
+    assert [fault.name for fault in faults] == ["camera_timeout"]
     assert "front" in faults[0].detail
     assert "wrist" in faults[0].detail
 
 
-def test_no_camera_is_watched_unless_it_is_named() -> None:
+def test_no_camera_is_monitored_by_default() -> None:
     assert names(heard(), T0) == []
 
 
 @pytest.mark.parametrize("cameras", [("front", "front"), ("",)])
-def test_cameras_have_names_of_their_own(cameras: tuple[str, ...]) -> None:
+def test_camera_names_must_be_distinct_and_not_empty(cameras: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="cameras"):
-        WatchConfig(cameras=cameras)
+        MonitorConfig(cameras=cameras)
 
 
-def test_the_button_and_its_heartbeat() -> None:
-    watch = heard(WatchConfig(estop_heartbeat_s=0.1))
-    assert names(watch, T0) == ["estop_missing"]
-    watch.estop_input(False, T0)
-    assert names(watch, T0 + 100 * MS) == []
-    assert names(watch, T0 + 101 * MS) == ["estop_heartbeat"]
-    watch.estop_input(True, T0 + 102 * MS)
-    assert names(watch, T0 + 102 * MS) == ["estop_input"]
-    watch.estop_input(False, T0 + 103 * MS)
-    assert names(watch, T0 + 103 * MS) == []
+def test_emergency_stop_button_with_timeout() -> None:
+    monitors = heard(MonitorConfig(estop_timeout_s=0.1))
+    assert names(monitors, T0) == ["estop_missing"]
+    monitors.estop_input(False, T0)
+    assert names(monitors, T0 + 100 * MS) == []
+    assert names(monitors, T0 + 101 * MS) == ["estop_timeout"]
+    monitors.estop_input(True, T0 + 102 * MS)
+    assert names(monitors, T0 + 102 * MS) == ["estop_input"]
+    monitors.estop_input(False, T0 + 103 * MS)
+    assert names(monitors, T0 + 103 * MS) == []
 
 
-def test_a_button_without_heartbeat_is_heard_too() -> None:
-    watch = heard()
-    watch.estop_input(True, T0)
-    assert names(watch, T0 + 150 * MS) == ["estop_input"]
+def test_emergency_stop_button_without_timeout() -> None:
+    monitors = heard()
+    monitors.estop_input(True, T0)
+    assert names(monitors, T0 + 150 * MS) == ["estop_input"]

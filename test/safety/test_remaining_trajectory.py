@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from core.draw import T0, assert_inside
+from core.generators import T0, assert_within_limits
 from safety.arm import LIMITS, MS, START, armed, moving, reach, run
 
-from vla_ros.core.limit_monitor import judge
+from vla_ros.core.limit_monitor import check_limits
 from vla_ros.core.records import NS
 from vla_ros.core.trajectory import Plan
 from vla_ros.safety.limit_certificate import certify
-from vla_ros.safety.remaining_trajectory import Trail, ahead
+from vla_ros.safety.remaining_trajectory import DelayedTrajectory, remaining_trajectory
 from vla_ros.safety.state_machine import Mode
 from vla_ros.safety.stopping import Brake, PathStop
 from vla_ros.safety.supervisor import Supervisor
 
 
 def way(supervisor: Supervisor, now: int) -> Plan:
-    return ahead(supervisor.motions, LIMITS.joints, now)
+    return remaining_trajectory(supervisor.motions, LIMITS.joints, now)
 
 
 def assert_same(plan: Plan, supervisor: Supervisor, now: int, error: float) -> None:
@@ -33,18 +33,18 @@ def assert_same(plan: Plan, supervisor: Supervisor, now: int, error: float) -> N
 def assert_ends_at_rest(plan: Plan) -> None:
     assert not plan.velocities[-1].any()
     assert not plan.accelerations[-1].any()
-    assert_inside(
+    assert_within_limits(
         times := plan.start_ns + np.arange(0, plan.end_ns - plan.start_ns, MS), plan.at(times).position, LIMITS
     )
 
 
 def quiet(supervisor: Supervisor) -> Supervisor:
     """Without watchdogs that would stop it for want of joint states."""
-    supervisor.watch.faults = lambda *_args, **_kwargs: []  # type: ignore[method-assign]
+    supervisor.monitors.faults = lambda *_args, **_kwargs: []  # type: ignore[method-assign]
     return supervisor
 
 
-def test_of_a_plan_it_is_the_rest_of_the_plan_and_certified() -> None:
+def test_the_remainder_of_a_plan_equals_the_plan_and_is_certified() -> None:
     supervisor, plan, now = moving()
     left = way(quiet(supervisor), now + 1)
     assert left.start_ns == now + 1
@@ -54,7 +54,7 @@ def test_of_a_plan_it_is_the_rest_of_the_plan_and_certified() -> None:
     assert_same(left, supervisor, now + 1, 1e-9)
 
 
-def test_a_plan_that_has_not_begun_comes_after_the_one_that_has() -> None:
+def test_a_pending_plan_follows_the_active_one() -> None:
     supervisor, _, now = moving()
     pending = reach(supervisor, now, target=-1.0)
     assert supervisor.plan(pending, now) is None
@@ -66,7 +66,7 @@ def test_a_plan_that_has_not_begun_comes_after_the_one_that_has() -> None:
 
 
 @pytest.mark.parametrize("after_ms", [0, 3, 50])
-def test_of_a_stop_along_the_path_it_is_the_stop(after_ms: int) -> None:
+def test_the_remainder_of_a_path_stop_equals_the_path_stop(after_ms: int) -> None:
     supervisor, _, now = moving()
     supervisor.stop(now)
     assert isinstance(supervisor.motions[0], PathStop)
@@ -78,7 +78,7 @@ def test_of_a_stop_along_the_path_it_is_the_stop(after_ms: int) -> None:
 
 
 @pytest.mark.parametrize("after_ms", [0, 3, 50])
-def test_of_an_emergency_stop_it_is_the_brake(after_ms: int) -> None:
+def test_the_remainder_of_an_emergency_stop_equals_the_brake(after_ms: int) -> None:
     supervisor, _, now = moving()
     supervisor.estop(now)
     assert isinstance(supervisor.motions[0], Brake)
@@ -89,7 +89,7 @@ def test_of_an_emergency_stop_it_is_the_brake(after_ms: int) -> None:
     assert_same(left, supervisor, now, 1e-7)
 
 
-def test_where_nothing_is_left_it_stays() -> None:
+def test_without_a_remainder_the_position_is_held() -> None:
     supervisor = armed()
     assert supervisor.mode is Mode.RUNNING
     left = way(supervisor, T0 + NS)
@@ -98,7 +98,7 @@ def test_where_nothing_is_left_it_stays() -> None:
     assert not left.velocities.any()
 
 
-def test_nothing_is_followed_before_it_is_armed_and_after_the_brake() -> None:
+def test_there_are_no_motions_before_arming_and_after_a_brake() -> None:
     assert Supervisor(LIMITS).motions == ()
     supervisor, _, now = moving()
     supervisor.estop(now)
@@ -110,14 +110,14 @@ LAG = 20 * MS
 
 
 @pytest.mark.parametrize("how", ["stop", "estop"])
-def test_told_with_a_lag_a_stop_begins_after_it_is_told(how: str) -> None:
+def test_with_a_delay_a_stop_starts_after_its_message(how: str) -> None:
     supervisor, _, now = moving()
-    trail = Trail(LIMITS.joints, LAG)
-    trail.follow(quiet(supervisor).motions, now)
-    before = trail.told(now)
+    trail = DelayedTrajectory(LIMITS.joints, LAG)
+    trail.set_motions(quiet(supervisor).motions, now)
+    before = trail.delayed(now)
     getattr(supervisor, how)(now + 5 * MS)
-    trail.follow(supervisor.motions, now + 5 * MS)
-    after = trail.told(now + 5 * MS)
+    trail.set_motions(supervisor.motions, now + 5 * MS)
+    after = trail.delayed(now + 5 * MS)
     assert after.start_ns == now + 5 * MS
     for t in range(now + 5 * MS, now + 25 * MS, MS):
         np.testing.assert_allclose(after.at(t).position, before.at(t).position, rtol=0, atol=1e-9)
@@ -125,22 +125,22 @@ def test_told_with_a_lag_a_stop_begins_after_it_is_told(how: str) -> None:
         position = supervisor.motions[-1].at(t).position
         np.testing.assert_allclose(after.at(t + LAG).position, position, rtol=0, atol=1e-6)
     times = np.arange(after.start_ns, after.end_ns, MS)
-    assert not any(judge(times, after.at(times).position, LIMITS).violations.values())
+    assert not any(check_limits(times, after.at(times).position, LIMITS).violations.values())
     assert_ends_at_rest(after)
 
 
-def test_what_does_not_go_on_from_what_was_followed_is_told_without_it() -> None:
+def test_motions_that_do_not_continue_the_previous_ones_replace_them() -> None:
     first, other = (Plan.hold(LIMITS.joints, np.full(len(LIMITS.joints), p), T0 + k) for k, p in enumerate((0.0, 0.3)))
-    trail = Trail(LIMITS.joints, LAG)
-    trail.follow([first], T0)
-    trail.follow([other], T0 + 1)
-    np.testing.assert_array_equal(trail.told(T0 + 1).positions, np.full((2, len(LIMITS.joints)), 0.3))
+    trail = DelayedTrajectory(LIMITS.joints, LAG)
+    trail.set_motions([first], T0)
+    trail.set_motions([other], T0 + 1)
+    np.testing.assert_array_equal(trail.delayed(T0 + 1).positions, np.full((2, len(LIMITS.joints)), 0.3))
 
 
-def test_what_has_long_been_left_is_forgotten() -> None:
+def test_motions_older_than_the_delay_are_dropped() -> None:
     pose = np.zeros(len(LIMITS.joints))
-    trail = Trail(LIMITS.joints, LAG)
+    trail = DelayedTrajectory(LIMITS.joints, LAG)
     for k in range(5):
-        trail.follow([Plan.hold(LIMITS.joints, pose, T0 + k * LAG)], T0 + k * LAG)
-    assert trail.told(T0 + 4 * LAG).start_ns == T0 + 4 * LAG
+        trail.set_motions([Plan.hold(LIMITS.joints, pose, T0 + k * LAG)], T0 + k * LAG)
+    assert trail.delayed(T0 + 4 * LAG).start_ns == T0 + 4 * LAG
     assert len(trail._motions) == 2

@@ -2,10 +2,10 @@
 
 import pytest
 
-from vla_ros.safety.state_machine import Event, Mode, follow
+from vla_ros.safety.state_machine import Event, Mode, next_state
 
 INACTIVE, READY, RUNNING, STOPPING, STOPPED, ESTOPPED = Mode
-FRESH, LOST, ARM, STOP, REST, ESTOP, RESET = Event
+INPUTS_OK, INPUT_FAULT, ARM, STOP, AT_REST, ESTOP, RESET = Event
 
 # fmt: off
 TABLE = {
@@ -22,14 +22,14 @@ TABLE = {
 
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("event", Event)
-def test_every_state_and_event(mode: Mode, event: Event) -> None:
-    assert follow(mode, event) is TABLE[mode][list(Event).index(event)]
+def test_every_mode_and_event(mode: Mode, event: Event) -> None:
+    assert next_state(mode, event) is TABLE[mode][list(Event).index(event)]
 
 
 def test_only_arming_leads_to_running() -> None:
-    ways = {(m, e) for m in Mode for e in Event if m is not RUNNING and follow(m, e) is RUNNING}
+    ways = {(m, e) for m in Mode for e in Event if m is not RUNNING and next_state(m, e) is RUNNING}
     assert ways == {(READY, ARM), (STOPPED, ARM)}
 
 
-def test_an_emergency_stop_is_left_by_reset_alone() -> None:
-    assert [e for e in Event if follow(ESTOPPED, e) is not ESTOPPED] == [RESET]
+def test_only_a_reset_leaves_an_emergency_stop() -> None:
+    assert [e for e in Event if next_state(ESTOPPED, e) is not ESTOPPED] == [RESET]

@@ -1,26 +1,38 @@
-"""Every way to rest keeps the limits; a path stop keeps the path, a brake takes no longer than it must."""
+"""Stops: inside the limits; a path stop stays on the path, a brake takes the minimum time."""
 
 import numpy as np
 import pytest
-from core.draw import SEED, T0, any_limits, arm_limits, assert_inside, instants, planned, rng_of
+from core.generators import (
+    SEED,
+    T0,
+    arm_limits,
+    assert_within_limits,
+    chained_plan,
+    instants,
+    names,
+    random_limits,
+    random_plan,
+    rng_of,
+)
 from hypothesis import given
 
 from vla_ros.core.records import NS
 from vla_ros.core.robot import Limits
 from vla_ros.core.trajectory import Plan, State
-from vla_ros.safety.stopping import Brake, PathStop, brake, emergency, path_stop
+from vla_ros.safety import stopping as module
+from vla_ros.safety.stopping import RAMPS_NS, Brake, PathStop, brake, emergency, path_stop
 
 
 def draw(seed: int) -> tuple[np.random.Generator, Limits, Plan, int]:
     """A plan and an instant in it."""
     rng = rng_of(seed)
-    limits = any_limits(rng) if rng.random() < 0.5 else arm_limits()
-    plan = planned(rng, limits)
+    limits = random_limits(rng) if rng.random() < 0.5 else arm_limits()
+    plan = chained_plan(rng, limits)
     return rng, limits, plan, plan.start_ns + int(rng.uniform(0.0, 1.0) * (plan.end_ns - plan.start_ns))
 
 
 @given(seed=SEED)
-def test_a_path_stop_goes_along_the_path_and_rests(seed: int) -> None:
+def test_a_path_stop_stays_on_the_path_and_ends_at_rest(seed: int) -> None:
     _, limits, plan, now = draw(seed)
     stop = path_stop(plan, now, limits)
     assert stop.end_ns <= plan.end_ns
@@ -45,16 +57,16 @@ def test_a_path_stop_starts_in_the_state_of_the_plan(seed: int) -> None:
 @given(seed=SEED)
 @pytest.mark.parametrize("period_ns", [1_000_000, 2_000_000])
 @pytest.mark.parametrize("way", [path_stop, emergency])
-def test_plan_and_stop_together_keep_the_limits(seed: int, period_ns: int, way: object) -> None:
+def test_plan_followed_by_a_stop_stays_inside_the_limits(seed: int, period_ns: int, way: object) -> None:
     _, limits, plan, now = draw(seed)
     stop = way(plan, now, limits)  # type: ignore[operator]
     times = np.arange(max(plan.start_ns, now - 20 * period_ns), stop.end_ns + 5 * period_ns, period_ns)
     positions = np.stack([(stop if t >= now else plan).at(int(t)).position for t in times])
-    assert_inside(times, positions, limits)
+    assert_within_limits(times, positions, limits)
 
 
 @given(seed=SEED)
-def test_the_state_of_a_stop_is_the_slope_of_its_position(seed: int) -> None:
+def test_velocity_and_acceleration_of_a_stop_are_derivatives_of_its_position(seed: int) -> None:
     _, limits, plan, now = draw(seed)
     h = 50_000
     for stop in (path_stop(plan, now, limits), brake(plan.at(now), now, limits)):
@@ -71,8 +83,8 @@ def test_the_state_of_a_stop_is_the_slope_of_its_position(seed: int) -> None:
             )
 
 
-def test_a_plan_that_ends_sooner_than_any_ramp_is_left_alone() -> None:
-    plan = planned(rng_of(0), arm_limits())
+def test_a_plan_shorter_than_every_ramp_is_unchanged() -> None:
+    plan = chained_plan(rng_of(0), arm_limits())
     for before in (0, 1, 50_000_000, 99_999_999):
         assert path_stop(plan, plan.end_ns - before, arm_limits()) is plan
     assert path_stop(plan, plan.end_ns + NS, arm_limits()) is plan
@@ -96,7 +108,7 @@ def test_a_stop_from_cruise_is_short() -> None:
 def states(seed: int) -> tuple[State, Limits]:
     """A state inside limits that it can stay inside of."""
     rng = rng_of(seed)
-    limits = any_limits(rng)
+    limits = random_limits(rng)
     n = len(limits.joints)
     kind = rng.integers(0, 4, n)
     a = limits.acceleration * np.select([kind == 0, kind == 1, kind == 2], [0.0, 1.0, -1.0], rng.uniform(-1, 1, n))
@@ -107,7 +119,7 @@ def states(seed: int) -> tuple[State, Limits]:
 
 
 @given(seed=SEED)
-def test_a_brake_reaches_rest_exactly_and_keeps_the_limits(seed: int) -> None:
+def test_a_brake_ends_exactly_at_rest_inside_the_limits(seed: int) -> None:
     start, limits = states(seed)
     stop = brake(start, T0, limits)
     for ours, theirs in zip(stop.at(T0), start, strict=True):
@@ -130,11 +142,11 @@ def test_a_brake_reaches_rest_exactly_and_keeps_the_limits(seed: int) -> None:
 
 
 @given(seed=SEED)
-def test_a_brake_knows_how_far_it_reaches(seed: int) -> None:
+def test_the_position_range_of_a_brake_matches_its_samples(seed: int) -> None:
     start, limits = states(seed)
     stop = brake(start, T0, limits)
     path = np.stack([stop.at(int(t)).position for t in instants(T0, stop.end_ns, 400)])
-    least, greatest = stop.reach()
+    least, greatest = stop.position_range()
     spacing = np.abs(np.diff(path, axis=0)).max(axis=0) + 1e-12
     assert (least <= path.min(axis=0) + 1e-12).all()
     assert (path.max(axis=0) - 1e-12 <= greatest).all()
@@ -143,7 +155,7 @@ def test_a_brake_knows_how_far_it_reaches(seed: int) -> None:
 
 
 @given(seed=SEED)
-def test_a_brake_is_as_quick_as_ruckig(seed: int) -> None:
+def test_a_brake_takes_the_same_time_as_ruckig(seed: int) -> None:
     ruckig = pytest.importorskip("ruckig")
     start, limits = states(seed)
     ours = brake(start, T0, limits).durations.sum(axis=0)
@@ -159,7 +171,7 @@ def test_a_brake_is_as_quick_as_ruckig(seed: int) -> None:
             assert ours[j] == pytest.approx(way.duration, rel=1e-6, abs=1e-6)
 
 
-def test_a_brake_from_rest_is_over_at_once() -> None:
+def test_a_brake_from_rest_has_no_duration() -> None:
     still = State(np.ones(2), np.zeros(2), np.zeros(2))
     stop = brake(still, T0, arm_limits(2))
     assert stop.end_ns == T0
@@ -167,15 +179,15 @@ def test_a_brake_from_rest_is_over_at_once() -> None:
 
 
 @given(seed=SEED)
-def test_an_emergency_brakes_unless_that_leaves_the_range(seed: int) -> None:
+def test_an_emergency_stop_brakes_unless_that_leaves_the_range(seed: int) -> None:
     _, limits, plan, now = draw(seed)
     motion = emergency(plan, now, limits)
-    least, greatest = brake(plan.at(now), now, limits).reach()
+    least, greatest = brake(plan.at(now), now, limits).position_range()
     fits = bool((limits.lower <= least).all() and (greatest <= limits.upper).all())
     assert isinstance(motion, Brake) == fits
 
 
-def test_an_emergency_close_to_a_position_limit_stays_on_the_path() -> None:
+def test_an_emergency_stop_close_to_a_position_limit_stays_on_the_path() -> None:
     limits = arm_limits(1)
     plan = Plan(limits.joints, T0, np.array([0, NS // 2]), [[1.7], [1.79]], [[0.6], [0.0]], np.zeros((2, 1)))
     tight = Limits(limits.joints, limits.lower, np.array([1.795]), limits.velocity, limits.acceleration, 3 * np.ones(1))
@@ -184,9 +196,9 @@ def test_an_emergency_close_to_a_position_limit_stays_on_the_path() -> None:
     assert max(motion.at(int(t)).position[0] for t in instants(T0, motion.end_ns, 300)) <= 1.795
 
 
-def test_an_emergency_on_a_path_stop_brakes_from_its_state() -> None:
+def test_an_emergency_stop_during_a_path_stop_brakes_from_its_state() -> None:
     limits = arm_limits()
-    plan = planned(rng_of(1), limits)
+    plan = chained_plan(rng_of(1), limits)
     t = plan.start_ns + (plan.end_ns - plan.start_ns) // 3
     stop = path_stop(plan, t, limits)
     assert isinstance(stop, PathStop)
@@ -197,9 +209,9 @@ def test_an_emergency_on_a_path_stop_brakes_from_its_state() -> None:
     assert motion.end_ns <= stop.end_ns
 
 
-def test_a_brake_that_is_not_clear_gives_way_to_the_path_and_is_asked_about_only_inside_the_range() -> None:
+def test_an_unclear_brake_is_replaced_by_a_path_stop_and_only_brakes_inside_the_range_are_checked() -> None:
     limits = arm_limits()
-    plan = planned(rng_of(1), limits)
+    plan = chained_plan(rng_of(1), limits)
     now = plan.start_ns + (plan.end_ns - plan.start_ns) // 3
     asked: list[Brake] = []
     for clear in (True, False):
@@ -210,5 +222,192 @@ def test_a_brake_that_is_not_clear_gives_way_to_the_path_and_is_asked_about_only
     assert len(asked) == 2
     stop = path_stop(plan, now, limits)
     assert emergency(stop, now, limits, lambda _: False) is stop
-    narrow = limits.between(np.full(6, -1e-9), np.full(6, 1e-9))
+    narrow = limits.with_range(np.full(6, -1e-9), np.full(6, 1e-9))
     assert not isinstance(emergency(plan, now, narrow, lambda _: pytest.fail("asked")), Brake)
+
+
+LIMITS = arm_limits(1)
+
+
+def test_the_constants() -> None:
+    assert RAMPS_NS.tolist() == [ms * 1_000_000 for ms in (100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2200, 3200)]
+    assert (module.COARSE_SAMPLES, module.FINE_SAMPLE_NS, module.SEGMENTS, module.LIMIT_FRACTION) == (
+        33,
+        2_000_000,
+        24,
+        0.99,
+    )
+
+
+def cruise(speed: float, seconds: float = 6.0) -> Plan:
+    """At constant speed, and an end that is not looked at."""
+    p = np.array([[-0.9], [-0.9 + speed * seconds]])
+    return Plan(LIMITS.joints, T0, np.array([0, int(seconds * NS)]), p, np.full((2, 1), speed), np.zeros((2, 1)))
+
+
+def quickest(speed: float, limits: Limits) -> float:
+    """The shortest ramp of the table that keeps acceleration and jerk, from the formula [s]."""
+    for ramp in RAMPS_NS / 1e9:
+        a, j = 1.5 * speed / ramp, 6.0 * speed / ramp**2
+        if a <= 0.99 * limits.acceleration[0] and j <= 0.99 * limits.jerk[0]:
+            return float(ramp)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("speed", [0.01, 0.05, 0.1, 0.24, 0.3, 0.6, 0.9, 1.2, 1.6, 2.0])
+def test_from_constant_speed_the_ramp_is_the_shortest_inside_the_limits(speed: float) -> None:
+    """On a slowing clock u - u^3 + u^4/2 the rate falls by at most 1.5 / T, and that by at most 6 / T^2."""
+    found = path_stop(cruise(speed), T0, LIMITS)
+    assert isinstance(found, PathStop)
+    assert found.ramp_ns / 1e9 == quickest(speed, LIMITS)
+    assert found.start_ns == T0
+    assert found.end_ns == T0 + found.ramp_ns
+
+
+def test_a_path_stop_covers_half_the_distance_of_full_speed() -> None:
+    found = path_stop(cruise(1.0), T0, LIMITS)
+    ramp = found.ramp_ns / 1e9
+    assert found.at(found.end_ns).position[0] == pytest.approx(-0.9 + ramp / 2)
+    half = found.at(T0 + found.ramp_ns // 2)
+    assert half.velocity[0] == pytest.approx(0.5)
+    assert half.acceleration[0] == pytest.approx(-1.5 / ramp)
+    assert half.position[0] == pytest.approx(-0.9 + ramp * (0.5 - 0.125 + 0.03125))
+    np.testing.assert_array_equal(found.at(T0 - NS).position, found.at(T0).position)
+
+
+def test_a_plan_must_be_longer_than_the_ramp() -> None:
+    plan = cruise(0.01, seconds=0.1)
+    assert path_stop(plan, T0, LIMITS) is plan
+    longer = cruise(0.01, seconds=0.1001)
+    assert isinstance(path_stop(longer, T0, LIMITS), PathStop)
+
+
+def peaks(stop: PathStop, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Largest |acceleration| and |jerk| of each joint at some instants, the jerk from differences over 2 us."""
+    step, most = 1000, []
+    for u in np.linspace(0.0, 1.0, count):
+        t = int(stop.start_ns + u * stop.ramp_ns)
+        before, after = max(t - step, stop.start_ns), min(t + step, stop.end_ns)
+        jerk = (stop.at(after).acceleration - stop.at(before).acceleration) * NS / (after - before)
+        most.append((np.abs(stop.at(t).acceleration), np.abs(jerk)))
+    return tuple(np.max(rows, axis=0) for rows in zip(*most, strict=True))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_permitted_ramps_match_the_peaks_of_the_stops(seed: int) -> None:
+    """Limits a little above what a stop needs permit it, and a little below of one joint and quantity refuse it."""
+    plan, loose = random_plan(rng_of(seed), joints=2), np.full(2, 1e9)
+    now = plan.start_ns + 10_000_000
+    for ramp_ns in RAMPS_NS[::2]:
+        a, j = peaks(PathStop(plan, now, int(ramp_ns)), 17)
+
+        shares = [((1.001, 1.001), (1.01, 1.01), True)]
+        shares += [((0.998, 1.01), (1.01, 1.01), False), ((1.01, 0.998), (1.01, 1.01), False)]
+        shares += [((1.01, 1.01), (0.98, 1.01), False), ((1.01, 1.01), (1.01, 0.98), False)]
+        for of_a, of_j, kept in shares:
+            robot = Limits(names(2), -loose, loose, loose, of_a * a / 0.99, of_j * j / 0.99)
+            assert module._permitted(plan, now, np.array([ramp_ns]), 17, robot).tolist() == [kept]
+
+
+def test_the_limit_fraction_is_inclusive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit; nothing is the one part of a limit that is known to the last bit."""
+    monkeypatch.setattr(module, "LIMIT_FRACTION", 0.0)
+    still = Plan.hold(LIMITS.joints, np.zeros(1), T0)
+    assert module._permitted(still, T0, RAMPS_NS, 33, LIMITS).all()
+
+
+def test_the_knots_of_a_path_stop_are_even_knots_and_knots_of_the_plan() -> None:
+    """In 0.8 s it comes 0.4 s far; where it begins and where it ends no knot of the plan is passed."""
+    offsets = np.array([0, 300_000_000, 300_000_001, 310_000_000, 450_000_000, 500_000_000, 700_000_000, 3 * NS])
+    p = np.zeros((len(offsets), 1))
+    stop = PathStop(Plan(LIMITS.joints, T0, offsets, p, p, p), T0 + 300_000_000, 800_000_000)
+    knots = stop.knots_ns
+    assert (np.diff(knots) >= 0).all()
+    even = stop.start_ns + np.arange(25) * (800_000_000 // 24)
+    assert all(np.abs(knots - k).min() <= 20 for k in even)
+    u = (knots - stop.start_ns) / stop.ramp_ns
+    along = 300_000_000 + stop.ramp_ns * (u - u**3 + u**4 / 2)
+    assert all(np.abs(along - k).min() <= 500 for k in offsets[2:6])
+    assert len(knots) == 25 + 4
+
+
+def test_the_knots_of_a_brake_are_its_jerk_changes() -> None:
+    two = arm_limits(2)
+    found = brake(State(np.zeros(2), np.array([0.5, 2.0]), np.zeros(2)), T0, two)
+    quick = np.sqrt(0.5 / 150.0)
+    changes = [0.0, quick, quick, 2 * quick, 1 / 15, 1 / 5, 1 / 5 + 1 / 15, 1 / 5 + 1 / 15]
+    assert found.knots_ns - T0 == pytest.approx(np.sort(changes) * 1e9, abs=3)
+    assert (found.knots_ns[0], found.knots_ns[-1]) == (T0, found.end_ns)
+
+
+@pytest.mark.parametrize(("v", "a", "j"), [(0.15, 10.0, 60.0), (0.6, 10.0, 60.0), (0.9, 10.0, 10.0), (3.6, 10.0, 10.0)])
+def test_a_brake_ends_at_rest_to_the_last_bit(v: float, a: float, j: float) -> None:
+    """Also a joint that is there before the others, whose sums would leave a rest of 1e-17."""
+    one = np.ones(2)
+    soft = Limits(names(2), -9.0 * one, 9.0 * one, 9.0 * one, a * one, j * one)
+    for velocity in (np.array([v, v]), np.array([v, 2 * v])):
+        found = brake(State(np.zeros(2), velocity, np.zeros(2)), 0, soft)
+        first = int(np.ceil(found.durations.sum(axis=0).min() * NS))
+        for t, joints in ((found.end_ns, slice(0, 2)), (first + 1000, slice(0, 1))):
+            assert not found.at(t).velocity[joints].any()
+            assert not found.at(t).acceleration[joints].any()
+
+
+@pytest.mark.parametrize(
+    ("v", "a", "seconds"),
+    [
+        (0.0, 0.0, 0.0),
+        (0.5, 0.0, 2 * np.sqrt(0.5 / 150.0)),  # jerk alone, there and back
+        (2.0, 0.0, 2.0 / 10.0 + 10.0 / 150.0),  # reaches 10 rad/s^2
+        (-2.0, 0.0, 2.0 / 10.0 + 10.0 / 150.0),
+        (0.0, 10.0, 10.0 / 150.0 * (1 + np.sqrt(2.0))),
+        (0.0, -10.0, 10.0 / 150.0 * (1 + np.sqrt(2.0))),
+        (10.0**2 / (2 * 150.0), -10.0, 10.0 / 150.0),  # letting go is enough
+        (0.00091875, -0.525, 0.525 / 150.0),  # there too, though rounding leaves something to brake
+    ],
+)
+def test_duration_of_a_brake(v: float, a: float, seconds: float) -> None:
+    found = brake(State(np.zeros(1), np.array([v]), np.array([a])), T0, LIMITS)
+    assert found.durations.sum() == pytest.approx(seconds, abs=1e-9)
+    assert found.end_ns - T0 == pytest.approx(seconds * 1e9, abs=2)
+    assert found.at(T0 - NS).velocity[0] == v
+
+
+STARTS = [(1.5, 0.0), (1.0, 6.0), (-1.0, 6.0), (0.2, -8.0), (-0.3, -3.0), (0.0, 4.0), (0.0292, -3.0)]
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+@pytest.mark.parametrize(("v", "a"), STARTS)
+def test_a_brake_is_nearly_at_rest_just_before_its_end(v: float, a: float, side: float) -> None:
+    found = brake(State(np.zeros(1), np.array([side * v]), np.array([side * a])), T0, LIMITS)
+    before = found.at(found.end_ns - 1000)
+    assert abs(before.velocity[0]) <= 1e-9
+    assert abs(before.acceleration[0]) <= 1e-3
+
+
+@pytest.mark.parametrize("pose", [-1.8, 1.8])
+def test_a_brake_at_the_end_of_the_range_is_inside(pose: float) -> None:
+    assert isinstance(emergency(Plan.hold(LIMITS.joints, np.array([pose]), T0), T0, LIMITS), Brake)
+
+
+@pytest.mark.parametrize(("v", "a"), STARTS)
+def test_the_position_range_of_a_brake_includes_its_extrema(v: float, a: float) -> None:
+    start = State(np.array([0.1]), np.array([v]), np.array([a]))
+    found = brake(start, T0, LIMITS)
+    least, greatest = found.position_range()
+    times = T0 + np.arange(0, found.end_ns - T0 + 200_000, 100_000)
+    path = np.array([found.at(int(t)).position[0] for t in times])
+    assert least[0] == pytest.approx(path.min(), abs=2e-7)
+    assert greatest[0] == pytest.approx(path.max(), abs=2e-7)
+
+
+@pytest.mark.parametrize("joint", [0, 1])
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_one_joint_that_would_leave_its_range_makes_the_stop_a_path_stop(joint: int, side: float) -> None:
+    two = arm_limits(2)
+    p, v = np.zeros((2, 2)), np.zeros((2, 2))
+    p[:, joint], v[0, joint] = side * np.array([1.70, 1.79]), side * 0.6
+    plan = Plan(two.joints, T0, np.array([0, NS // 2]), p, v, np.zeros((2, 2)))
+    soft = Limits(two.joints, two.lower, two.upper, two.velocity, two.acceleration, np.full(2, 3.0))
+    assert not isinstance(emergency(plan, T0, soft), Brake)
+    assert isinstance(emergency(plan, T0, two), Brake)

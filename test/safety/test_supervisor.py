@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from core.draw import T0, names
+from core.generators import T0, names
 from safety.arm import LIMITS, MS, START, armed, bad_plans, changed, measured, moving, reach, run, speed
 
 from vla_ros.core.errors import ConfigError
@@ -13,17 +13,17 @@ from vla_ros.safety.state_machine import Mode
 from vla_ros.safety.supervisor import Supervisor, SupervisorConfig
 
 
-def test_nothing_is_commanded_before_it_is_armed() -> None:
+def test_nothing_is_commanded_before_arming() -> None:
     supervisor = Supervisor(LIMITS)
     assert supervisor.tick(T0) is None
-    assert not supervisor.arm(T0).ok
+    assert not supervisor.arm(T0).success
     supervisor.joint_state(measured(), T0)
     assert supervisor.tick(T0) is None
     assert supervisor.mode is Mode.READY
-    assert supervisor.in_force() is None
+    assert supervisor.active_plan() is None
 
 
-def test_armed_it_holds_the_measured_pose() -> None:
+def test_after_arming_the_measured_pose_is_held() -> None:
     supervisor = armed()
     for command in run(supervisor, T0, T0 + NS):
         np.testing.assert_allclose(command.state.position, START, rtol=0, atol=1e-12)
@@ -33,33 +33,33 @@ def test_armed_it_holds_the_measured_pose() -> None:
 
 @pytest.mark.parametrize("joint", range(3))
 @pytest.mark.parametrize("side", [-1.0, 1.0])
-def test_a_pose_outside_the_limits_does_not_arm(joint: int, side: float) -> None:
+def test_a_pose_outside_the_limits_prevents_arming(joint: int, side: float) -> None:
     supervisor, pose = Supervisor(LIMITS), START.copy()
     pose[joint] = side * 1.8001
     supervisor.joint_state(measured(pose), T0)
-    answer = supervisor.arm(T0)
-    assert not answer.ok
-    assert LIMITS.joints[joint] in answer.text
+    result = supervisor.arm(T0)
+    assert not result.success
+    assert LIMITS.joints[joint] in result.message
     assert supervisor.tick(T0) is None
 
 
 @pytest.mark.parametrize("side", [-1.0, 1.0])
-def test_a_pose_on_the_limit_arms(side: float) -> None:
+def test_a_pose_on_the_limit_can_be_armed(side: float) -> None:
     supervisor = Supervisor(LIMITS)
     supervisor.joint_state(measured(np.full(3, side * 1.8)), T0)
-    assert supervisor.arm(T0).ok
+    assert supervisor.arm(T0).success
     assert supervisor.tick(T0) is not None
 
 
-def test_a_plan_that_answers_an_old_picture_slows_the_arm() -> None:
+def test_a_plan_computed_from_an_old_image_slows_the_arm() -> None:
     supervisor = armed()
     supervisor.tick(T0)
     plan = reach(supervisor, T0)
     assert supervisor.plan(plan, T0, plan.start_ns - 2 * NS) is None
-    assert supervisor.speed.scale(T0 + 2 * NS) == pytest.approx(0.4)
+    assert supervisor.speed_scaling.scale(T0 + 2 * NS) == pytest.approx(0.4)
     assert supervisor.plan(changed(plan), T0, plan.start_ns - NS // 10) is None
-    assert supervisor.speed.scale(T0 + 4 * NS) == 1.0
-    assert supervisor.speed.scale(T0 + 4 * NS) == 1.0
+    assert supervisor.speed_scaling.scale(T0 + 4 * NS) == 1.0
+    assert supervisor.speed_scaling.scale(T0 + 4 * NS) == 1.0
 
 
 def test_refused_plans_slow_the_arm() -> None:
@@ -68,36 +68,36 @@ def test_refused_plans_slow_the_arm() -> None:
     late = changed(reach(supervisor, T0), start_ns=T0 - NS)
     for _ in range(20):
         supervisor.plan(late, T0)
-    assert supervisor.speed.scale(T0 + 2 * NS) == pytest.approx(0.1)
+    assert supervisor.speed_scaling.scale(T0 + 2 * NS) == pytest.approx(0.1)
 
 
-def test_after_arming_speed_begins_at_the_least() -> None:
-    assert armed().speed.scale(T0) == pytest.approx(0.1)
+def test_after_arming_the_speed_scale_is_at_its_minimum() -> None:
+    assert armed().speed_scaling.scale(T0) == pytest.approx(0.1)
 
 
-def test_a_stale_joint_state_does_not_arm() -> None:
+def test_an_outdated_joint_state_prevents_arming() -> None:
     supervisor = Supervisor(LIMITS)
     supervisor.joint_state(measured(), T0)
-    assert not supervisor.arm(T0 + 201 * MS).ok
+    assert not supervisor.arm(T0 + 201 * MS).success
     assert supervisor.tick(T0 + 201 * MS) is None
 
 
-def test_stopped_it_does_not_arm_without_joint_states() -> None:
+def test_arming_after_a_stop_requires_joint_states() -> None:
     supervisor, _, now = moving()
     supervisor.stop(now)
     run(supervisor, now, now + 2 * NS, fresh=False)
     assert supervisor.mode is Mode.STOPPED
-    assert not supervisor.arm(now + 2 * NS).ok
+    assert not supervisor.arm(now + 2 * NS).success
     assert supervisor.mode is Mode.STOPPED
 
 
 @pytest.mark.parametrize("joints", [names(2), names(4), (*names(2), "other")])
-def test_a_joint_state_of_another_robot_does_not_count(joints: tuple[str, ...]) -> None:
+def test_a_joint_state_of_another_robot_is_refused(joints: tuple[str, ...]) -> None:
     supervisor = Supervisor(LIMITS)
     refusal = supervisor.joint_state(measured(np.zeros(len(joints)), joints=joints), T0)
     assert isinstance(refusal, Refusal)
     assert refusal.reason == "joint_state"
-    assert not supervisor.arm(T0).ok
+    assert not supervisor.arm(T0).success
 
 
 def test_the_order_of_measured_joints_does_not_matter() -> None:
@@ -109,24 +109,24 @@ def test_the_order_of_measured_joints_does_not_matter() -> None:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("reason", ["joints", "late", "early", "handover", "spacing", "not_at_rest", "limits"])
-def test_a_plan_is_refused_for_its_reason_and_changes_nothing(reason: str) -> None:
+def test_an_invalid_plan_is_refused_with_its_reason_and_has_no_effect(reason: str) -> None:
     supervisor = armed()
     supervisor.tick(T0)
     good = reach(supervisor, T0)
     for bad in bad_plans(good)[reason]:
-        before = supervisor.in_force()
+        before = supervisor.active_plan()
         refusal = supervisor.plan(bad, T0)
         assert refusal is not None
         assert refusal.reason == reason
         assert refusal.detail.endswith(".")
-        assert supervisor.in_force() is before
+        assert supervisor.active_plan() is before
     assert supervisor.refused[reason] == len(bad_plans(good)[reason])
     assert supervisor.accepted == 0
     assert supervisor.plan(good, T0) is None
     assert supervisor.accepted == 1
 
 
-def test_a_plan_that_begins_at_or_before_a_command_already_sent_is_late() -> None:
+def test_a_plan_that_starts_at_the_last_command_is_late() -> None:
     supervisor = armed()
     plan = reach(supervisor, T0)
     supervisor.tick(plan.start_ns)
@@ -134,7 +134,7 @@ def test_a_plan_that_begins_at_or_before_a_command_already_sent_is_late() -> Non
 
 
 @pytest.mark.parametrize("how", ["inactive", "ready", "stopping", "stopped", "estopped"])
-def test_plans_are_permitted_only_while_running(how: str) -> None:
+def test_plans_are_accepted_only_while_running(how: str) -> None:
     running = armed()
     plan = reach(running, T0)
     supervisor = Supervisor(LIMITS)
@@ -150,7 +150,7 @@ def test_plans_are_permitted_only_while_running(how: str) -> None:
     assert supervisor.plan(plan, T0).reason == "not_running"
 
 
-def test_a_pending_plan_may_be_replaced_and_copies_do_not_drift() -> None:
+def test_a_pending_plan_can_be_replaced_without_accumulating_error() -> None:
     """Each copy starts within the tolerance of the one before; the last is 5 of them away from the truth."""
     supervisor = armed()
     supervisor.tick(T0)
@@ -165,19 +165,19 @@ def test_a_pending_plan_may_be_replaced_and_copies_do_not_drift() -> None:
     assert [a and a.reason for a in answers] == [None, "handover", "handover", "handover", "handover"]
 
 
-def test_the_newest_plan_wins_over_one_still_pending() -> None:
+def test_the_newest_plan_replaces_pending_ones() -> None:
     supervisor = armed()
     supervisor.tick(T0)
     early = reach(supervisor, T0)
     late = changed(early, start_ns=early.start_ns + 400 * MS)
     assert supervisor.plan(late, T0) is None
     assert supervisor.plan(early, T0) is None
-    assert supervisor.in_force() is early
+    assert supervisor.active_plan() is early
     sent = run(supervisor, T0, T0 + NS)[-1]
     np.testing.assert_array_equal(sent.state.position, early.at(sent.stamp_ns).position)
 
 
-def test_without_a_new_plan_the_one_in_force_ends_at_rest() -> None:
+def test_without_a_new_plan_the_active_one_ends_at_rest() -> None:
     supervisor, plan, now = moving()
     assert speed(supervisor, now) > 0.1
     last = run(supervisor, now, plan.end_ns + NS)[-1]
@@ -186,22 +186,22 @@ def test_without_a_new_plan_the_one_in_force_ends_at_rest() -> None:
     assert supervisor.mode is Mode.RUNNING
 
 
-def test_arming_after_a_stop_needs_the_arm_where_it_was_commanded() -> None:
+def test_arming_after_a_stop_requires_the_arm_at_its_last_command() -> None:
     supervisor, _, now = moving()
     supervisor.stop(now)
     end = run(supervisor, now, now + 3 * NS)[-1].state.position
     later = now + 3 * NS + 90 * MS
     assert supervisor.joint_state(measured(end + np.array([0.0, 0.21, 0.0]), later), later) is None
-    answer = supervisor.arm(later)
-    assert not answer.ok
-    assert "not where it was last commanded" in answer.text
-    assert supervisor.reset(later).ok
+    result = supervisor.arm(later)
+    assert not result.success
+    assert "not at its last commanded pose" in result.message
+    assert supervisor.reset(later).success
     assert supervisor.mode is Mode.READY
     assert supervisor.tick(later) is None
-    assert supervisor.arm(later).ok
+    assert supervisor.arm(later).success
 
 
-def test_a_clock_that_steps_back_takes_nothing_back() -> None:
+def test_a_clock_that_steps_back_reverts_no_command() -> None:
     supervisor, _, now = moving()
     last = supervisor.tick(now)
     for act in (supervisor.stop, supervisor.tick, supervisor.estop, supervisor.tick):
@@ -215,30 +215,37 @@ def test_a_clock_that_steps_back_takes_nothing_back() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["joint_state_age_s", "handover_tolerance", "plan_late_s", "plan_early_s", "tracking", "largest_step", "ramp_s"],
+    [
+        "handover_tolerance",
+        "max_plan_late_s",
+        "max_plan_early_s",
+        "arming_tolerance_rad",
+        "max_command_step_rad",
+        "max_loop_stall_s",
+    ],
 )
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
-def test_every_bad_setting_is_named(name: str, value: float) -> None:
+def test_an_invalid_setting_is_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):
         SupervisorConfig(**{name: value})
 
 
-def test_an_exact_splice_is_permitted_without_any_tolerance_and_its_jump_is_kept() -> None:
+def test_an_exact_switch_passes_zero_tolerance_and_the_maximum_step_is_recorded() -> None:
     exact = Supervisor(LIMITS, SupervisorConfig(handover_tolerance=0.0))
     exact.joint_state(measured(), T0)
-    assert exact.arm(T0).ok
+    assert exact.arm(T0).success
     assert exact.plan(reach(exact, T0), T0) is None
-    assert not exact.handover_jump.any()
+    assert not exact.switch_discontinuity.any()
     supervisor = armed()
     plan = reach(supervisor, T0)
     shift = np.zeros_like(plan.positions)
     shift[0] = 0.9e-9
     assert supervisor.plan(changed(plan, positions=plan.positions + shift), T0) is None
     assert supervisor.plan(plan, T0) is None
-    np.testing.assert_allclose(supervisor.handover_jump, [0.9e-9, 0.0, 0.0], rtol=1e-3)
+    np.testing.assert_allclose(supervisor.switch_discontinuity, [0.9e-9, 0.0, 0.0], rtol=1e-3)
 
 
-def test_a_permitted_plan_ends_the_warning_that_none_comes() -> None:
+def test_an_accepted_plan_clears_the_no_plan_warning() -> None:
     supervisor = armed()
     supervisor.tick(T0)
     assert not supervisor.faults
@@ -250,8 +257,8 @@ def test_a_permitted_plan_ends_the_warning_that_none_comes() -> None:
     assert not supervisor.faults
 
 
-def test_a_warning_does_not_keep_a_stopped_arm_from_being_armed() -> None:
-    supervisor = Supervisor(LIMITS, SupervisorConfig(tracking=0.4))
+def test_a_warning_does_not_prevent_arming_after_a_stop() -> None:
+    supervisor = Supervisor(LIMITS, SupervisorConfig(arming_tolerance_rad=0.4))
     supervisor.joint_state(measured(np.zeros(3)), T0)
     supervisor.arm(T0)
     supervisor.tick(T0)
@@ -259,7 +266,7 @@ def test_a_warning_does_not_keep_a_stopped_arm_from_being_armed() -> None:
     run(supervisor, T0, T0 + NS)
     for apart, ok in ((0.41, False), (0.4, True)):
         now = T0 + NS
-        supervisor.watch.measured = None
+        supervisor.monitors.measured = None
         supervisor.joint_state(measured(np.array([apart, 0.0, 0.0]), now), now)
-        assert supervisor.arm(now).ok is ok
-        assert [f.name for f in supervisor.faults] == ["tracking_high"]
+        assert supervisor.arm(now).success is ok
+        assert [f.name for f in supervisor.faults] == ["tracking_error_high"]

@@ -1,4 +1,4 @@
-"""Random sequences of plans, requests, sensor data and faults: commands stay within limits and the arm comes to rest."""
+"""Random sequences of plans, requests, sensor data and faults: commands keep the limits and the arm comes to rest."""
 
 from __future__ import annotations
 

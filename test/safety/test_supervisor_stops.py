@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from core.draw import T0
+from core.generators import T0
 from safety.arm import LIMITS, MS, PLANNER, START, armed, measured, moving, reach, run, speed
 
 from vla_ros.core.records import NS, Chunk, JointState
@@ -12,9 +12,9 @@ from vla_ros.safety.state_machine import Mode
 from vla_ros.safety.supervisor import Supervisor
 
 
-def test_a_stop_slows_along_the_path_holds_and_waits_to_be_armed() -> None:
+def test_a_stop_slows_along_the_path_and_holds_until_armed() -> None:
     supervisor, plan, now = moving()
-    assert supervisor.stop(now, "hand in the way").ok
+    assert supervisor.stop(now, "hand in the way").success
     assert supervisor.mode is Mode.STOPPING
     assert supervisor.reason == "hand in the way"
     path = plan.at(now + np.arange(3000) * MS).position
@@ -27,11 +27,11 @@ def test_a_stop_slows_along_the_path_holds_and_waits_to_be_armed() -> None:
     assert np.abs(end - plan.positions[-1]).max() > 0.01
     assert supervisor.plan(plan, now + 3 * NS).reason == "not_running"
     supervisor.joint_state(measured(end, now + 3 * NS), now + 3 * NS)
-    assert supervisor.arm(now + 3 * NS).ok
+    assert supervisor.arm(now + 3 * NS).success
     np.testing.assert_allclose(supervisor.tick(now + 3 * NS).state.position, end, atol=1e-12)
 
 
-def test_a_stop_forgets_plans_that_have_not_begun() -> None:
+def test_a_stop_discards_pending_plans() -> None:
     supervisor, _, now = moving()
     pending = reach(supervisor, now, target=-1.0)
     assert supervisor.plan(pending, now) is None
@@ -39,10 +39,10 @@ def test_a_stop_forgets_plans_that_have_not_begun() -> None:
     end = run(supervisor, now, now + 3 * NS)[-1]
     assert supervisor.mode is Mode.STOPPED
     assert (end.state.position > 0.0).any()
-    assert supervisor.in_force() is None
+    assert supervisor.active_plan() is None
 
 
-def test_losing_joint_states_stops_along_the_path() -> None:
+def test_loss_of_joint_states_stops_the_arm_along_the_path() -> None:
     supervisor, _, now = moving()
     run(supervisor, now, now + 190 * MS, fresh=False)
     assert supervisor.mode is Mode.RUNNING
@@ -53,14 +53,14 @@ def test_losing_joint_states_stops_along_the_path() -> None:
     assert supervisor.mode is Mode.STOPPED
 
 
-def test_an_emergency_stop_latches_brakes_and_falls_silent() -> None:
+def test_an_emergency_stop_latches_brakes_and_then_ends_commanding() -> None:
     supervisor, plan, now = moving()
-    assert supervisor.estop(now).ok
+    assert supervisor.estop(now).success
     assert supervisor.mode is Mode.ESTOPPED
-    assert not supervisor.reset(now).ok
-    assert not supervisor.arm(now).ok
+    assert not supervisor.reset(now).success
+    assert not supervisor.arm(now).success
     assert speed(supervisor, now) > 0.1
-    assert not supervisor.reset(now).ok
+    assert not supervisor.reset(now).success
     commands = run(supervisor, now, now + NS)
     moving_for = sum(c is not None for c in commands)
     assert 0 < moving_for < 250
@@ -70,14 +70,14 @@ def test_an_emergency_stop_latches_brakes_and_falls_silent() -> None:
     assert not last.acceleration.any()
     assert supervisor.mode is Mode.ESTOPPED
     assert supervisor.plan(plan, now + NS).reason == "not_running"
-    assert not supervisor.arm(now + NS).ok
-    assert supervisor.reset(now + NS).ok
+    assert not supervisor.arm(now + NS).success
+    assert supervisor.reset(now + NS).success
     assert run(supervisor, now + NS, now + 2 * NS) == [None] * 500
     assert supervisor.mode is Mode.READY
 
 
 @pytest.mark.parametrize("mode", ["inactive", "ready", "running", "stopping", "stopped", "estopped"])
-def test_an_emergency_stop_is_taken_in_every_state(mode: str) -> None:
+def test_an_emergency_stop_is_accepted_in_every_mode(mode: str) -> None:
     supervisor, now = Supervisor(LIMITS), T0
     if mode == "ready":
         supervisor.joint_state(measured(), T0)
@@ -92,17 +92,17 @@ def test_an_emergency_stop_is_taken_in_every_state(mode: str) -> None:
             run(supervisor, now, now + 3 * NS)
             now += 3 * NS
     assert supervisor.mode.value == mode
-    assert supervisor.estop(now, "second").ok
+    assert supervisor.estop(now, "second").success
     assert supervisor.mode is Mode.ESTOPPED
     assert supervisor.reason == ("first" if mode == "estopped" else "second")
     run(supervisor, now, now + 3 * NS)
     assert supervisor.tick(now + 3 * NS) is None
     assert supervisor.mode is Mode.ESTOPPED
-    assert supervisor.reset(now + 3 * NS).ok
+    assert supervisor.reset(now + 3 * NS).success
     assert supervisor.mode in (Mode.READY, Mode.INACTIVE)
 
 
-def test_after_a_stall_of_its_own_loop_it_goes_on_from_the_last_command_and_not_from_the_curve():
+def test_after_a_loop_stall_the_last_command_is_held_without_a_jump():
     supervisor, _, now = moving()
     last = supervisor.tick(now)
     assert last is not None
@@ -113,24 +113,24 @@ def test_after_a_stall_of_its_own_loop_it_goes_on_from_the_last_command_and_not_
     assert np.array_equal(command.state.position, last.state.position)
     assert not command.state.velocity.any()
     assert supervisor.mode is Mode.STOPPED
-    assert "stood still for 0.300 s" in supervisor.reason
+    assert "stalled for 0.300 s" in supervisor.reason
 
 
 @pytest.mark.parametrize(("share", "mode"), [(0.98, Mode.RUNNING), (1.02, Mode.STOPPED)])
-def test_a_stall_is_one_if_the_curve_has_run_ahead_by_more_than_the_largest_step(share: float, mode: Mode) -> None:
+def test_a_plan_beyond_the_maximum_command_step_is_a_loop_stall(share: float, mode: Mode) -> None:
     supervisor, plan, now = moving()
     last = supervisor.tick(now)
     assert last is not None
     times = now + np.arange(0, 400 * MS, MS // 10)
     ahead = np.abs(plan.at(times).position - last.state.position).max(axis=1)
-    later = int(times[np.searchsorted(ahead, share * supervisor.config.largest_step)])
-    supervisor.joint_state(measured(supervisor.watch.measured.positions, later), later)
+    later = int(times[np.searchsorted(ahead, share * supervisor.config.max_command_step_rad)])
+    supervisor.joint_state(measured(supervisor.monitors.measured.positions, later), later)
     supervisor.tick(later)
     assert supervisor.mode is mode
-    assert supervisor.faulted["loop"] == (mode is Mode.STOPPED)
+    assert supervisor.faulted["loop_stall"] == (mode is Mode.STOPPED)
 
 
-def test_an_emergency_stop_while_stopping_is_quicker_than_the_stop() -> None:
+def test_an_emergency_stop_while_stopping_shortens_the_stop() -> None:
     ends = []
     for emergency in (False, True):
         supervisor, _, now = moving()
@@ -144,7 +144,7 @@ def test_an_emergency_stop_while_stopping_is_quicker_than_the_stop() -> None:
 
 
 @pytest.mark.parametrize("way", ["stop", "estop"])
-def test_once_let_go_the_arm_may_move_though_a_stop_was_not_seen_to_rest(way: str) -> None:
+def test_arming_and_reset_end_the_expectation_of_rest(way: str) -> None:
     """The last measurement is from before the end of the stop, and the next one moves: armed anew, or by hand."""
     supervisor = armed()
     supervisor.tick(T0)
@@ -154,12 +154,12 @@ def test_once_let_go_the_arm_may_move_though_a_stop_was_not_seen_to_rest(way: st
     supervisor.tick(end - 40 * MS)
     supervisor.tick(end)
     if way == "estop":
-        supervisor.watch.rest(end + 100 * MS)  # as after a longer brake
-        assert supervisor.reset(end).ok
+        supervisor.monitors.expect_rest(end + 100 * MS)  # as after a longer brake
+        assert supervisor.reset(end).success
     else:
         assert supervisor.mode is Mode.STOPPED
-        supervisor.watch.rest(end + 100 * MS)
-        assert supervisor.arm(end).ok
+        supervisor.monitors.expect_rest(end + 100 * MS)
+        assert supervisor.arm(end).success
     for now in range(end, end + NS, 10 * MS):
         moved = JointState(now, LIMITS.joints, START, np.ones(3))
         supervisor.joint_state(moved, now)
@@ -167,13 +167,13 @@ def test_once_let_go_the_arm_may_move_though_a_stop_was_not_seen_to_rest(way: st
     assert supervisor.mode is (Mode.READY if way == "estop" else Mode.RUNNING)
 
 
-def test_a_reset_of_nothing_is_refused() -> None:
+def test_a_reset_while_running_is_refused() -> None:
     supervisor = armed()
-    assert not supervisor.reset(T0).ok
+    assert not supervisor.reset(T0).success
     assert supervisor.mode is Mode.RUNNING
 
 
-def test_an_arm_that_races_while_held_is_an_emergency() -> None:
+def test_overspeed_while_held_is_an_emergency_stop() -> None:
     supervisor = armed()
     supervisor.tick(T0)
     supervisor.stop(T0)
@@ -185,7 +185,7 @@ def test_an_arm_that_races_while_held_is_an_emergency() -> None:
     assert "moves at 9.00" in supervisor.reason
 
 
-def test_a_stall_while_holding_still_is_harmless():
+def test_a_loop_stall_while_holding_still_has_no_effect():
     supervisor = armed()
     supervisor.tick(T0)
     supervisor.joint_state(measured(stamp_ns=T0 + 300 * MS), T0 + 300 * MS)
@@ -197,38 +197,38 @@ def slow() -> tuple[Supervisor, int]:
     """A supervisor in the middle of a motion that is slow enough to be near its last command for a long time."""
     supervisor = armed(T0)
     supervisor.tick(T0)
-    in_force = supervisor.in_force()
+    active_plan = supervisor.active_plan()
     slope = START + 0.05 * np.linspace(0, 1, 60)[:, None]
-    plan = PLANNER.plan(Chunk.from_rate(T0, LIMITS.joints, slope, 1 / 30), in_force, T0)
+    plan = PLANNER.plan(Chunk.from_rate(T0, LIMITS.joints, slope, 1 / 30), active_plan, T0)
     assert supervisor.plan(plan, T0) is None
     run(supervisor, T0, T0 + 600 * MS)
     return supervisor, T0 + 600 * MS
 
 
 @pytest.mark.parametrize(("stood_s", "mode"), [(0.299, Mode.RUNNING), (0.3, Mode.RUNNING), (0.301, Mode.STOPPING)])
-def test_a_stall_in_mid_motion_is_a_stop_however_slow_the_motion(stood_s: float, mode: Mode) -> None:
+def test_a_loop_stall_during_a_slow_motion_is_a_stop(stood_s: float, mode: Mode) -> None:
     supervisor, now = slow()
     before = supervisor.tick(now)
     later = now + round(stood_s * NS)
     supervisor.joint_state(measured(before.state.position, later), later)
     command = supervisor.tick(later)
-    assert np.abs(command.state.position - before.state.position).max() <= supervisor.config.largest_step
+    assert np.abs(command.state.position - before.state.position).max() <= supervisor.config.max_command_step_rad
     assert supervisor.mode is mode
-    assert supervisor.faulted["loop"] == (mode is Mode.STOPPING)
-    assert ("stood still for 0.301 s" in supervisor.reason) == (mode is Mode.STOPPING)
+    assert supervisor.faulted["loop_stall"] == (mode is Mode.STOPPING)
+    assert ("stalled for 0.301 s" in supervisor.reason) == (mode is Mode.STOPPING)
 
 
-def test_a_stall_at_rest_is_none() -> None:
+def test_a_loop_stall_at_rest_has_no_effect() -> None:
     supervisor, plan, _ = moving()
     run(supervisor, plan.start_ns, plan.end_ns + 10 * MS)
     later = plan.end_ns + NS
     supervisor.joint_state(measured(plan.at(plan.end_ns).position, later), later)
     supervisor.tick(later)
     assert supervisor.mode is Mode.RUNNING
-    assert not supervisor.faulted["loop"]
+    assert not supervisor.faulted["loop_stall"]
 
 
-def test_a_lost_input_stops_the_arm_long_before_its_plan_would() -> None:
+def test_loss_of_an_input_stops_the_arm_before_the_end_of_its_plan() -> None:
     supervisor, plan, now = moving()
     while supervisor.mode is Mode.RUNNING:
         now += 2 * MS

@@ -1,12 +1,12 @@
-"""A watch that has heard the arm, and the names of the faults it finds."""
+"""A monitors that has heard the arm, and the names of the faults it finds."""
 
 from __future__ import annotations
 
 import numpy as np
-from core.draw import T0, arm_limits
+from core.generators import T0, arm_limits
 
 from vla_ros.core.records import JointState
-from vla_ros.safety.monitors import Watch, WatchConfig
+from vla_ros.safety.monitors import MonitorConfig, Monitors
 
 MS = 1_000_000
 LIMITS = arm_limits(3)
@@ -19,11 +19,11 @@ def sample(pose: np.ndarray, stamp_ns: int, velocity: np.ndarray | float | None 
     return JointState(stamp_ns, LIMITS.joints, pose, velocities)
 
 
-def heard(config: WatchConfig | None = None, now: int = T0) -> Watch:
-    watch = Watch(LIMITS, config or WatchConfig())
-    assert watch.joint_state(sample(START, now), now, None) is None
-    return watch
+def heard(config: MonitorConfig | None = None, now: int = T0) -> Monitors:
+    monitors = Monitors(LIMITS, config or MonitorConfig())
+    assert monitors.joint_state(sample(START, now), now, None) is None
+    return monitors
 
 
-def names(watch: Watch, now: int, running: bool = False) -> list[str]:
-    return [fault.name for fault in watch.faults(now, running)]
+def names(monitors: Monitors, now: int, running: bool = False) -> list[str]:
+    return [fault.name for fault in monitors.faults(now, running)]

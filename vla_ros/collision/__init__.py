@@ -1,1 +1,1 @@
-"""The body of an arm as convex hulls, and how far its links are from each other and from a box: MuJoCo's geometry."""
+"""Collision geometry of an arm: convex hulls of its links, and their distances from each other and from a box."""

@@ -1,4 +1,4 @@
-"""What keeps an arm from being armed, the pose it is armed in, and what an operator is answered."""
+"""Preconditions for arming, the pose in which the arm is armed, and the result of an operator's request."""
 
 from __future__ import annotations
 
@@ -11,43 +11,49 @@ from vla_ros.core.records import Array
 from vla_ros.core.robot import Limits
 from vla_ros.safety.fault_rules import Action, Fault
 from vla_ros.safety.gate import Command
-from vla_ros.safety.monitors import Watch
+from vla_ros.safety.monitors import Monitors
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What an operator's request was answered with."""
+class RequestResult:
+    """Result of an operator's request, with the fields of a `std_srvs/srv/Trigger` response.
 
-    ok: bool
-    text: str
+    Attributes:
+        success: Whether the request was executed.
+        message: What was done, or why the request was refused.
+    """
+
+    success: bool
+    message: str
 
 
-def pose_to_arm_in(
-    limits: Limits, watch: Watch, faults: Sequence[Fault], last: Command | None, tolerance: float
+def arming_pose(
+    limits: Limits, monitors: Monitors, faults: Sequence[Fault], last: Command | None, tolerance_rad: float
 ) -> Array | str:
-    """The pose in which an arm may be armed, or what keeps it from being armed.
+    """The pose in which the arm may be armed, or the reason why it may not.
 
     Args:
-        limits: The robot's; the pose must be inside.
-        watch: What is measured.
-        faults: Those present; one that is more than a warning keeps the arm from being armed.
-        last: The last command since a reset: the arm is armed where it is held.
-        tolerance: Largest distance of the measured pose from that [rad].
+        limits: The robot's limits; the pose must be inside the position range.
+        monitors: Source of the latest measurement.
+        faults: Faults that are present; any fault more severe than a warning prevents arming.
+        last: The last command since the last reset, None if there is none. After a stop the arm is armed at this
+            command, otherwise at the measured pose.
+        tolerance_rad: Maximum deviation of the measured pose from the last command [rad].
 
     Returns:
-        The pose, shape (J,) [rad], or half a sentence.
+        The pose, shape (J,) [rad], or the reason as a clause without a full stop.
     """
-    measured = watch.measured
+    measured = monitors.measured
     present = next((f for f in faults if f.rule.action > Action.WARN), None)
     if present:
         return present.detail
     if measured is None:
         return "no joint state yet"
-    if not watch.resting:
-        return f"the arm moves at {watch.speed.max():.2f} rad/s"
+    if not monitors.at_rest:
+        return f"the arm moves at {monitors.joint_speed.max():.2f} rad/s"
     pose = last.state.position if last else measured.positions
-    if not (np.abs(pose - measured.positions) <= tolerance).all():
-        return "the arm is not where it was last commanded; reset first"
+    if not (np.abs(pose - measured.positions) <= tolerance_rad).all():
+        return "the arm is not at its last commanded pose; reset first"
     if not ((limits.lower <= pose) & (pose <= limits.upper)).all():
         worst = int(np.argmax(np.maximum(limits.lower - pose, pose - limits.upper)))
         return (

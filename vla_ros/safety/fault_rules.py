@@ -1,4 +1,4 @@
-"""Every fault the supervisor knows, each with one rule: what it does, and how it is got rid of. A table."""
+"""Table of all faults of the supervisor: what each fault does and how operation resumes after it."""
 
 from __future__ import annotations
 
@@ -7,52 +7,56 @@ from enum import Enum, IntEnum
 
 
 class Action(IntEnum):
-    """What a fault does; the greatest of those present wins."""
+    """Reaction to a fault; the most severe action of all present faults is taken."""
 
     WARN = 0
-    """It is said in the state, and nothing else."""
+    """The fault is reported in the state and has no other effect."""
     STOP = 1
-    """A commanded arm slows to rest along its path and is held (category 2); one not yet armed cannot be."""
+    """A commanded arm slows to rest along its path and is held (stop category 2); arming is refused."""
     ESTOP = 2
-    """A commanded arm brakes and is no longer commanded (category 1); latched."""
+    """A commanded arm brakes and is then no longer commanded (stop category 1); latched until a reset."""
 
 
-class Clears(Enum):
-    """What it takes to go on."""
+class Recovery(Enum):
+    """What is required to resume operation after a fault."""
 
-    ITSELF = "by itself"
-    ARM = "arming, once it is over"
-    RESET = "reset once it is over, then arming"
-    NEVER = "starting the supervisor anew"
+    AUTOMATIC = "none, clears automatically"
+    ARM = "arm, once the fault has cleared"
+    RESET = "reset once the fault has cleared, then arm"
+    RESTART = "restart the supervisor"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of a fault."""
+    """The action of a fault, the recovery from it, and its description."""
 
     action: Action
-    clears: Clears
-    meaning: str
+    recovery: Recovery
+    description: str
 
 
 RULES: dict[str, Rule] = {
-    "command": Rule(Action.ESTOP, Clears.RESET, "a command of our own is outside what may be sent; it is not sent"),
-    "estop_input": Rule(Action.ESTOP, Clears.RESET, "the button is pressed"),
-    "estop_heartbeat": Rule(Action.ESTOP, Clears.RESET, "the button was heard and is silent"),
-    "overspeed": Rule(Action.ESTOP, Clears.RESET, "the arm is measured to move faster than it may"),
-    "not_resting": Rule(Action.ESTOP, Clears.RESET, "a stop has ended and the arm still moves"),
-    "clock": Rule(Action.STOP, Clears.NEVER, "the system clock was set while we ran"),
-    "estop_missing": Rule(Action.STOP, Clears.ARM, "the button is expected and was never heard"),
-    "joint_state": Rule(Action.STOP, Clears.ARM, "no joint state arrives"),
-    "joint_stamp": Rule(Action.STOP, Clears.ARM, "joint states are stamped too old or in the future"),
-    "camera": Rule(Action.STOP, Clears.ARM, "no picture of a camera that is watched arrives"),
-    "camera_stamp": Rule(Action.STOP, Clears.ARM, "pictures of a camera that is watched are stamped too old or ahead"),
-    "deadman": Rule(Action.STOP, Clears.ARM, "the deadman is expected, and released or silent"),
-    "second_publisher": Rule(Action.STOP, Clears.ARM, "somebody else speaks to the robot"),
-    "tracking": Rule(Action.STOP, Clears.ARM, "the arm is not where it was commanded"),
-    "loop": Rule(Action.STOP, Clears.ARM, "our own loop stood still in mid-motion"),
-    "tracking_high": Rule(Action.WARN, Clears.ITSELF, "the arm is far from where it was commanded"),
-    "no_plan": Rule(Action.WARN, Clears.ITSELF, "no plan was permitted for a while"),
+    "invalid_command": Rule(
+        Action.ESTOP, Recovery.RESET, "the next command violates a limit or is not finite; it is not sent"
+    ),
+    "estop_input": Rule(Action.ESTOP, Recovery.RESET, "the emergency stop button is pressed"),
+    "estop_timeout": Rule(Action.ESTOP, Recovery.RESET, "messages of the emergency stop button have stopped arriving"),
+    "overspeed": Rule(Action.ESTOP, Recovery.RESET, "the measured speed of a joint is far above its limit"),
+    "motion_after_stop": Rule(Action.ESTOP, Recovery.RESET, "the arm still moves after a stop has ended"),
+    "clock_jump": Rule(Action.STOP, Recovery.RESTART, "the system clock was set while the supervisor was running"),
+    "estop_missing": Rule(
+        Action.STOP, Recovery.ARM, "an emergency stop button is required and no message of it has arrived yet"
+    ),
+    "joint_state_timeout": Rule(Action.STOP, Recovery.ARM, "no joint state arrives"),
+    "joint_stamp": Rule(Action.STOP, Recovery.ARM, "stamps of the joint states are too old or in the future"),
+    "camera_timeout": Rule(Action.STOP, Recovery.ARM, "no image of a monitored camera arrives"),
+    "camera_stamp": Rule(Action.STOP, Recovery.ARM, "image stamps of a monitored camera are too old or in the future"),
+    "deadman": Rule(Action.STOP, Recovery.ARM, "a deadman switch is required and is released or silent"),
+    "second_publisher": Rule(Action.STOP, Recovery.ARM, "another node publishes on the robot's command topic"),
+    "tracking_error": Rule(Action.STOP, Recovery.ARM, "the tracking error exceeds the stop threshold"),
+    "loop_stall": Rule(Action.STOP, Recovery.ARM, "the command loop stalled while the arm was moving"),
+    "tracking_error_high": Rule(Action.WARN, Recovery.AUTOMATIC, "the tracking error exceeds the warning threshold"),
+    "no_plan": Rule(Action.WARN, Recovery.AUTOMATIC, "no plan was accepted for some time"),
 }
 
 
@@ -62,7 +66,7 @@ class Fault:
 
     Attributes:
         name: A key of `RULES`.
-        detail: What was seen, as half a sentence.
+        detail: What was measured, as a clause without a full stop.
     """
 
     name: str
@@ -70,10 +74,10 @@ class Fault:
 
     @property
     def rule(self) -> Rule:
-        """What becomes of it."""
+        """The rule of this fault."""
         return RULES[self.name]
 
 
-def worst_first(faults: list[Fault]) -> list[Fault]:
-    """The same faults, the most severe first; of equally severe ones the order is kept."""
+def by_severity(faults: list[Fault]) -> list[Fault]:
+    """The faults sorted by decreasing severity; faults of equal severity keep their order."""
     return sorted(faults, key=lambda fault: -fault.rule.action)

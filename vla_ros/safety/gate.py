@@ -1,4 +1,7 @@
-"""What may pass: a plan on its way in, a command on its way out. Default deny; "permit if inside"."""
+"""Acceptance checks for incoming plans and outgoing commands.
+
+Every check has the form "permit if inside": everything else, NaN included, is refused.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from vla_ros.core.robot import Limits
 from vla_ros.core.trajectory import Plan, State
 from vla_ros.safety.limit_certificate import certify
 
-POSITION_ROUNDING = 1e-6
-"""Excess of a commanded position over its range, or over what speed allows, that counts as rounding [rad]."""
-SPEED_ROUNDING = 1.0 + 1e-3
-"""Largest fraction of the velocity limit of a single command; stops are sampled, not proved."""
+POSITION_TOLERANCE_RAD = 1e-6
+"""Rounding tolerance of a commanded position, beyond its range and beyond the step that the speed allows [rad]."""
+VELOCITY_TOLERANCE_RATIO = 1.0 + 1e-3
+"""Maximum ratio of a commanded velocity to its limit; above 1 because stops are checked at samples, not proved."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the robot is told at one instant.
+    """The command to the robot at one instant.
 
     Attributes:
         stamp_ns: The instant [ns].
@@ -30,48 +33,74 @@ class Command:
     state: State
 
 
-def timely(
-    plan: Plan, limits: Limits, now_ns: int, last: Command | None, late_s: float, early_s: float
+def check_timing(
+    plan: Plan, limits: Limits, now_ns: int, last: Command | None, max_late_s: float, max_early_s: float
 ) -> Refusal | None:
-    """Refuse a plan of another robot, or one that does not begin soon from now."""
+    """Refuse a plan of another robot and a plan that starts too early, too late or before the last command.
+
+    Args:
+        plan: The plan.
+        limits: The robot's limits; the plan must have the same joints in the same order.
+        now_ns: Current time [ns].
+        last: The last command that was sent, None if there is none; the plan must start after it.
+        max_late_s: Maximum time by which the start may lie in the past [s].
+        max_early_s: Maximum time by which the start may lie in the future [s].
+
+    Returns:
+        None if the plan passes, else a refusal with reason "joints", "late" or "early".
+    """
     if plan.joints != limits.joints:
-        return Refusal("joints", f"a plan names exactly {', '.join(limits.joints)}, in this order.")
+        return Refusal("joints", f"a plan must have exactly the joints {', '.join(limits.joints)}, in this order.")
     wait = (plan.start_ns - now_ns) / NS
-    if not wait >= -late_s:
+    if not wait >= -max_late_s:
         return Refusal("late", f"the plan starts {-wait:.4f} s in the past.")
-    if not wait <= early_s:
-        return Refusal("early", f"the plan starts {wait:.3f} s ahead; at most {early_s} s.")
+    if not wait <= max_early_s:
+        return Refusal("early", f"the plan starts {wait:.3f} s in the future; the maximum is {max_early_s} s.")
     if not (last is None or plan.start_ns > last.stamp_ns):
         return Refusal("late", "a command later than the start of the plan was already sent.")
     return None
 
 
-def splice(plan: Plan, before: State) -> Array:
-    """Largest step of p, v and a where the plan takes over from `before` [rad, rad/s, rad/s^2]."""
+def switch_discontinuity(plan: Plan, before: State) -> Array:
+    """Maximum step over the joints of p, v and a at the switch from state `before` to the plan.
+
+    Returns:
+        Shape (3,) [rad, rad/s, rad/s^2].
+    """
     first = (plan.positions[0], plan.velocities[0], plan.accelerations[0])
     return np.array([np.abs(b - f).max() for b, f in zip(before, first, strict=True)])
 
 
-def proved(plan: Plan, limits: Limits) -> Refusal | None:
-    """Refuse a plan that is not proved inside the limits, with room to brake, and at rest at its end.
+def check_certificate(plan: Plan, limits: Limits) -> Refusal | None:
+    """Refuse a plan unless `certify` proves it inside the limits, with room to brake, and at rest at its end.
 
-    Near the ends of its range a plan may be only where it has begun: an arm may be moved there by hand, and
-    is let back in.
+    The position range is narrowed by `Limits.braking_margin`. A plan may start in that margin and leave it, since an
+    arm can be moved there by hand, but it may not go deeper into the margin.
+
+    Returns:
+        None if the plan passes, else a refusal with the reason of the certificate.
     """
-    start, room = plan.positions[0], limits.braking_room
-    inner = limits.between(np.minimum(limits.lower + room, start), np.maximum(limits.upper - room, start))
+    start, room = plan.positions[0], limits.braking_margin
+    inner = limits.with_range(np.minimum(limits.lower + room, start), np.maximum(limits.upper - room, start))
     verdict = certify(plan, inner)
     if verdict.permitted and (limits.lower <= start).all() and (start <= limits.upper).all():
         return None
     return Refusal(verdict.reason or "limits", str(verdict))
 
 
-def may_be_sent(command: Command, last: Command | None, limits: Limits) -> bool:
-    """Whether a command is finite, inside position and velocity limits, and near the one before it."""
+def command_permitted(command: Command, last: Command | None, limits: Limits) -> bool:
+    """Whether a command is finite, inside position and velocity limits, and reachable from the last command.
+
+    Args:
+        command: The command.
+        last: The command before it, None if there is none.
+        limits: The robot's limits.
+    """
     p, v, _ = command.state
-    inside = (limits.lower - POSITION_ROUNDING <= p) & (p <= limits.upper + POSITION_ROUNDING)
-    slow = np.abs(v) <= limits.velocity * SPEED_ROUNDING
+    inside = (limits.lower - POSITION_TOLERANCE_RAD <= p) & (p <= limits.upper + POSITION_TOLERANCE_RAD)
+    slow = np.abs(v) <= limits.velocity * VELOCITY_TOLERANCE_RATIO
     if last is None:
         return bool((inside & slow).all())
-    reach = limits.velocity * SPEED_ROUNDING * ((command.stamp_ns - last.stamp_ns) / NS) + POSITION_ROUNDING
-    return bool((inside & slow & (np.abs(p - last.state.position) <= reach)).all())
+    elapsed = (command.stamp_ns - last.stamp_ns) / NS
+    max_step = limits.velocity * VELOCITY_TOLERANCE_RATIO * elapsed + POSITION_TOLERANCE_RAD
+    return bool((inside & slow & (np.abs(p - last.state.position) <= max_step)).all())

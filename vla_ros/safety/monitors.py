@@ -1,7 +1,7 @@
-"""The supervisor's watchdogs: what is measured, how old it is, and whether it fits what was commanded.
+"""Monitors of the inputs and of the arm: record what is received and report the faults that follow from it.
 
-Every check is written as "permit if inside": a fault is present unless a comparison holds, so that a NaN is
-a fault. Ages of arrival are on the supervisor's own clock, ages of stamps on the sender's.
+Every check has the form "permit if inside": a fault is present unless a comparison holds, so that NaN is a fault.
+Times of arrival are on the supervisor's clock, stamps on the sender's.
 """
 
 from __future__ import annotations
@@ -14,249 +14,294 @@ import numpy as np
 from vla_ros.core.errors import ConfigError, RecordError
 from vla_ros.core.records import NS, Array, JointState, Refusal
 from vla_ros.core.robot import Limits
-from vla_ros.safety.fault_rules import Fault, worst_first
+from vla_ros.safety.fault_rules import Fault, by_severity
 
 OVERSPEED_SAMPLES = 5
-"""As many measurements in a row must be too fast: one is noise."""
+"""Number of consecutive measurements above the speed threshold that cause a fault; a single one is noise."""
 JUMP_GRACE_S = 0.02
-"""Added to the time between two joint states, as they may arrive in pairs [s]."""
+"""Added to the time between two joint states in the jump check, as they may arrive in pairs [s]."""
+
+
+def check_not_negative(config: object) -> None:
+    """Raise `ConfigError` unless every float field of a dataclass is finite and not negative; NaN is rejected."""
+    for field in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if field.type == "float" and not 0.0 <= value < np.inf:
+            raise ConfigError(f"supervisor: {field.name} must not be negative; got {value}.")
 
 
 @dataclass(frozen=True)
-class WatchConfig:
-    """Thresholds of the watchdogs; the defaults fit joint states at 100 Hz and servos that lag.
+class MonitorConfig:
+    """Thresholds of the monitors; the defaults fit joint states at 100 Hz and servos that lag.
 
     Attributes:
-        joint_state_age_s: Longest silence of the joint states [s].
-        joint_stamp_age_s: Oldest stamp of a joint state [s].
-        joint_stamp_ahead_s: Farthest a stamp may lie in the future [s].
-        joint_jump: Multiple of the velocity limit that two joint states may imply; a faster one does not count.
-        tracking_warn: Distance from what was commanded that is said [rad].
-        tracking_stop: Distance at which the arm is stopped [rad].
-        tracking_lag_s: The arm may be anywhere it was commanded to be during this time [s].
-        may_be_blocked: Joints that are meant to be stopped by what they hold, so their distance says nothing.
-        overspeed: Multiple of the velocity limit that is measured while commanded.
-        rest_speed: An arm slower than this rests [rad/s].
-        settle_s: How long the arm may go on moving after a stop has ended [s].
-        clock_drift_s: How far the system clock may move from the monotonic one [s].
-        no_plan_s: Silence of the planner that is said [s].
-        estop_heartbeat_s: Longest silence of the emergency stop input [s]; 0 means that none is expected.
-        deadman_s: Longest silence of a deadman that is held [s]; 0 means that none is expected.
-        cameras: Names of the cameras whose pictures must keep coming; none by default.
-        camera_age_s: Longest silence of a camera [s]: nine pictures at 30 Hz.
-        camera_stamp_age_s: Oldest stamp of a picture when it arrives [s].
-        camera_stamp_ahead_s: Farthest a picture's stamp may lie in the future [s].
+        joint_state_timeout_s: Maximum time since the last valid joint state [s].
+        joint_stamp_max_age_s: Maximum age of a joint state's stamp on arrival [s].
+        joint_stamp_max_ahead_s: Maximum time by which a joint state's stamp may lie in the future [s].
+        max_joint_jump_ratio: Maximum ratio to the velocity limit of the speed that two consecutive joint states
+            imply; a joint state beyond it is refused.
+        tracking_error_warn_rad: Tracking error that causes a warning [rad].
+        tracking_error_stop_rad: Tracking error that causes a stop [rad].
+        tracking_lag_s: Time window of past commands: the tracking error is the distance from the range of positions
+            commanded in it [s].
+        untracked_joints: Joints without tracking error check, because the object they grip may block them.
+        overspeed_ratio: Maximum ratio of a measured joint speed to the velocity limit while commanded.
+        rest_speed_rad_s: Maximum joint speed of an arm at rest [rad/s].
+        settling_time_s: Maximum time for which the arm may still move after the end of a stop [s].
+        max_clock_drift_s: Maximum deviation of the system clock from the monotonic clock since the start [s].
+        plan_timeout_s: Time without an accepted plan that causes a warning [s].
+        estop_timeout_s: Maximum time between messages of the emergency stop button [s]; 0: no button is required.
+        deadman_timeout_s: Maximum time between messages of a held deadman switch [s]; 0: no switch is required.
+        cameras: Names of the monitored cameras; none by default.
+        camera_timeout_s: Maximum time since the last image of a camera [s]; the default is nine images at 30 Hz.
+        camera_stamp_max_age_s: Maximum age of an image stamp on arrival [s].
+        camera_stamp_max_ahead_s: Maximum time by which an image stamp may lie in the future [s].
     """
 
-    joint_state_age_s: float = 0.2
-    joint_stamp_age_s: float = 0.5
-    joint_stamp_ahead_s: float = 0.05
-    joint_jump: float = 2.0
-    tracking_warn: float = 0.25
-    tracking_stop: float = 0.5
+    joint_state_timeout_s: float = 0.2
+    joint_stamp_max_age_s: float = 0.5
+    joint_stamp_max_ahead_s: float = 0.05
+    max_joint_jump_ratio: float = 2.0
+    tracking_error_warn_rad: float = 0.25
+    tracking_error_stop_rad: float = 0.5
     tracking_lag_s: float = 0.25
-    may_be_blocked: tuple[str, ...] = ("gripper",)
-    overspeed: float = 3.0
-    rest_speed: float = 0.15
-    settle_s: float = 0.5
-    clock_drift_s: float = 0.1
-    no_plan_s: float = 2.0
-    estop_heartbeat_s: float = 0.0
-    deadman_s: float = 0.0
+    untracked_joints: tuple[str, ...] = ("gripper",)
+    overspeed_ratio: float = 3.0
+    rest_speed_rad_s: float = 0.15
+    settling_time_s: float = 0.5
+    max_clock_drift_s: float = 0.1
+    plan_timeout_s: float = 2.0
+    estop_timeout_s: float = 0.0
+    deadman_timeout_s: float = 0.0
     cameras: tuple[str, ...] = ()
-    camera_age_s: float = 0.3
-    camera_stamp_age_s: float = 0.3
-    camera_stamp_ahead_s: float = 0.05
+    camera_timeout_s: float = 0.3
+    camera_stamp_max_age_s: float = 0.3
+    camera_stamp_max_ahead_s: float = 0.05
 
     def __post_init__(self) -> None:
         """Check every number and name."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type == "float" and not 0.0 <= value < np.inf:
-                raise ConfigError(f"supervisor: {field.name} must not be negative; got {value}.")
+        check_not_negative(self)
         if "" in self.cameras or len(set(self.cameras)) < len(self.cameras):
-            raise ConfigError(f"supervisor: cameras must have names, each given once; got {self.cameras}.")
-        if not self.tracking_warn < self.tracking_stop:
-            raise ConfigError("supervisor: tracking_warn must be less than tracking_stop.")
+            raise ConfigError(f"supervisor: cameras must be distinct names, none empty; got {self.cameras}.")
+        if not self.tracking_error_warn_rad < self.tracking_error_stop_rad:
+            raise ConfigError("supervisor: tracking_error_warn_rad must be less than tracking_error_stop_rad.")
 
 
-class Watch:
-    """What has been heard, and which faults follow from it."""
+class Monitors:
+    """Records all inputs of the supervisor and derives the present faults from them."""
 
-    def __init__(self, limits: Limits, config: WatchConfig) -> None:
-        """Nothing has been heard yet."""
+    def __init__(self, limits: Limits, config: MonitorConfig) -> None:
+        """Start with nothing received."""
         self._limits, self._config = limits, config
-        self._tracked = np.array([name not in config.may_be_blocked for name in limits.joints])
+        self._tracked = np.array([name not in config.untracked_joints for name in limits.joints])
         self.measured: JointState | None = None
-        self.speed = np.full(len(limits.joints), np.inf)
+        self.joint_speed = np.full(len(limits.joints), np.inf)
         self.tracking_error = 0.0
         self._received_ns = 0
-        self._too_fast = 0
+        self._overspeed_count = 0
         self._commanded: deque[tuple[int, Array]] = deque()
-        self._rest_due_ns: int | None = None
+        self._stop_end_ns: int | None = None
         self._plan_ns = 0
         self._estop_ns: int | None = None
-        self._pressed = False
-        self._held_ns: int | None = None
-        self._seen: dict[str, tuple[int, int]] = {}
-        self._clock_moved_s = 0.0
-        self._others = 0
+        self._estop_pressed = False
+        self._deadman_ns: int | None = None
+        self._images: dict[str, tuple[int, int]] = {}
+        self._clock_drift_s = 0.0
+        self._other_publishers = 0
 
-    # -- what comes in ---------------------------------------------------------------------------
+    # -- inputs ----------------------------------------------------------------------------------
 
     def joint_state(self, state: JointState, now_ns: int, commanded: Array | None) -> Refusal | None:
-        """Take a measurement, and compare it with what was commanded last (None: nothing).
+        """Record a measurement and compare it with the commanded positions.
 
-        One that names other joints, or lies farther from the last one than the arm can have moved, does not count.
+        Args:
+            state: The measurement. It is refused, and has no effect, if it has other joints or lies farther from the
+                previous one than the arm can have moved.
+            now_ns: Time of arrival [ns].
+            commanded: The last commanded positions, shape (J,) [rad], None if the arm is not commanded.
         """
         try:
-            state = state.in_order(self._limits.joints)
+            state = state.reordered(self._limits.joints)
         except RecordError as error:
             return Refusal("joint_state", str(error))
         if self.measured is not None:
             step = np.abs(state.positions - self.measured.positions)
             elapsed = (now_ns - self._received_ns) / NS + JUMP_GRACE_S
-            reach = self._config.joint_jump * self._limits.velocity * elapsed
-            if not (step <= reach).all():
-                worst = int(np.argmax(step - reach))
-                far = f"{self._limits.joints[worst]} is measured {step[worst]:.3f} rad"
-                return Refusal("joint_jump", f"{far} from where it just was.")
-        self._take(state, now_ns)
+            max_step = self._config.max_joint_jump_ratio * self._limits.velocity * elapsed
+            if not (step <= max_step).all():
+                worst = int(np.argmax(step - max_step))
+                jump = f"{self._limits.joints[worst]} is measured {step[worst]:.3f} rad"
+                return Refusal("joint_jump", f"{jump} from its previous position.")
+        self._record(state, now_ns)
         self._compare(state.positions, now_ns, commanded)
         return None
 
-    def _take(self, state: JointState, now_ns: int) -> None:
-        before, self.measured, self._received_ns = self.measured, state, now_ns
+    def _record(self, state: JointState, now_ns: int) -> None:
+        previous, self.measured, self._received_ns = self.measured, state, now_ns
         if state.velocities is not None:
-            self.speed = np.abs(state.velocities)
-        elif before is not None and state.stamp_ns > before.stamp_ns:
-            self.speed = np.abs(state.positions - before.positions) / ((state.stamp_ns - before.stamp_ns) / NS)
+            self.joint_speed = np.abs(state.velocities)
+        elif previous is not None and state.stamp_ns > previous.stamp_ns:
+            elapsed = (state.stamp_ns - previous.stamp_ns) / NS
+            self.joint_speed = np.abs(state.positions - previous.positions) / elapsed
 
     def _compare(self, measured: Array, now_ns: int, commanded: Array | None) -> None:
         if commanded is None:
             self._commanded.clear()
-            self.tracking_error, self._too_fast = 0.0, 0
+            self.tracking_error, self._overspeed_count = 0.0, 0
             return
         self._commanded.append((now_ns, commanded))
         while self._commanded[0][0] < now_ns - self._config.tracking_lag_s * NS:
             self._commanded.popleft()
         poses = np.stack([pose for _, pose in self._commanded])
-        apart = np.maximum(poses.min(axis=0) - measured, measured - poses.max(axis=0))[self._tracked]
-        self.tracking_error = float(np.maximum(apart, 0.0).max(initial=0.0))
-        within = (self.speed <= self._config.overspeed * self._limits.velocity).all()
-        self._too_fast = 0 if within else self._too_fast + 1
+        deviation = np.maximum(poses.min(axis=0) - measured, measured - poses.max(axis=0))[self._tracked]
+        self.tracking_error = float(np.maximum(deviation, 0.0).max(initial=0.0))
+        inside = (self.joint_speed <= self._config.overspeed_ratio * self._limits.velocity).all()
+        self._overspeed_count = 0 if inside else self._overspeed_count + 1
 
     def estop_input(self, pressed: bool, now_ns: int) -> None:
-        """The emergency stop button speaks."""
-        self._pressed, self._estop_ns = pressed, now_ns
+        """Record a message of the emergency stop button."""
+        self._estop_pressed, self._estop_ns = pressed, now_ns
 
     def deadman(self, held: bool, now_ns: int) -> None:
-        """The deadman speaks; released, it counts as never held."""
-        self._held_ns = now_ns if held else None
+        """Record a message of the deadman switch; a released switch counts as never held."""
+        self._deadman_ns = now_ns if held else None
 
-    def picture(self, camera: str, stamp_ns: int, now_ns: int) -> None:
-        """A picture of one of `cameras` arrived, stamped `stamp_ns`."""
-        self._seen[camera] = (stamp_ns, now_ns)
+    def image(self, camera: str, stamp_ns: int, now_ns: int) -> None:
+        """Record the arrival of an image of `camera` with stamp `stamp_ns`."""
+        self._images[camera] = (stamp_ns, now_ns)
 
-    def clock(self, drift_ns: int) -> None:
-        """How far the system clock has moved from the monotonic one [ns]; the farthest is remembered."""
-        self._clock_moved_s = max(self._clock_moved_s, abs(drift_ns) / NS)
+    def clock_drift(self, drift_ns: int) -> None:
+        """Record the deviation of the system clock from the monotonic clock [ns]; the maximum is kept."""
+        self._clock_drift_s = max(self._clock_drift_s, abs(drift_ns) / NS)
 
-    def publishers(self, others: int) -> None:
-        """How many others publish on the robot's command topic."""
-        self._others = others
+    def other_publishers(self, count: int) -> None:
+        """Record the number of other publishers on the robot's command topic."""
+        self._other_publishers = count
 
     def plan(self, now_ns: int) -> None:
-        """A plan is in force from now on."""
+        """Record that a plan was accepted."""
         self._plan_ns = now_ns
 
-    def rest(self, due_ns: int | None) -> None:
-        """A stop begins that ends at `due_ns`, or None: the arm may move."""
-        self._rest_due_ns = due_ns
+    def expect_rest(self, stop_end_ns: int | None) -> None:
+        """Expect the arm to be at rest after a stop that ends at `stop_end_ns`; None: the arm may move."""
+        self._stop_end_ns = stop_end_ns
 
-    # -- what follows from it --------------------------------------------------------------------
+    # -- outputs ---------------------------------------------------------------------------------
 
     def age_s(self, now_ns: int) -> float:
-        """Time since the last joint state that counts [s]."""
+        """Time since the last valid joint state [s]; infinite before the first."""
         return (now_ns - self._received_ns) / NS if self.measured else float("inf")
 
     @property
-    def strain(self) -> float:
-        """How far the tracking error has come from where it is said (0) to where the arm is stopped (1)."""
-        config = self._config
-        return (self.tracking_error - config.tracking_warn) / (config.tracking_stop - config.tracking_warn)
+    def severity(self) -> float:
+        """Severity of the tracking error: 0 at the warning threshold, 1 at the stop threshold."""
+        warn, stop = self._config.tracking_error_warn_rad, self._config.tracking_error_stop_rad
+        return (self.tracking_error - warn) / (stop - warn)
 
     @property
-    def resting(self) -> bool:
+    def at_rest(self) -> bool:
         """Whether the arm is measured to be at rest."""
-        return bool((self.speed <= self._config.rest_speed).all())
+        return bool((self.joint_speed <= self._config.rest_speed_rad_s).all())
 
     def faults(self, now_ns: int, running: bool) -> list[Fault]:
-        """Every fault that is present, the most severe first."""
-        found = [*self._inputs(now_ns), *self._cameras(now_ns), *self._arm(now_ns)]
-        return worst_first([*found, *self._surroundings(now_ns, running)])
+        """All faults that are present, the most severe first; `running`: whether plans are expected."""
+        found = [
+            *self._check_joint_states(now_ns),
+            *self._check_estop(now_ns),
+            *self._check_deadman(now_ns),
+            *self._check_cameras(now_ns),
+            *self._check_joint_speed(),
+            *self._check_rest_after_stop(),
+            *self._check_tracking_error(),
+            *self._check_clock(),
+            *self._check_publishers(),
+            *self._check_plans(now_ns, running),
+        ]
+        return by_severity(found)
 
-    def _inputs(self, now_ns: int) -> list[Fault]:
-        config, found, age = self._config, [], self.age_s(now_ns)
-        if not 0.0 <= age <= config.joint_state_age_s:
-            found.append(Fault("joint_state", f"no joint state for {age:.3f} s"))
-        elif self.measured is not None:
-            old = (self._received_ns - self.measured.stamp_ns) / NS
-            if not -config.joint_stamp_ahead_s <= old <= config.joint_stamp_age_s:
-                found.append(Fault("joint_stamp", f"joint states are stamped {old:.3f} s before they come"))
-        if self._pressed:
+    def _check_joint_states(self, now_ns: int) -> list[Fault]:
+        config, age = self._config, self.age_s(now_ns)
+        if not 0.0 <= age <= config.joint_state_timeout_s:
+            return [Fault("joint_state_timeout", f"no joint state for {age:.3f} s")]
+        if self.measured is not None:
+            stamp_age = (self._received_ns - self.measured.stamp_ns) / NS
+            if not -config.joint_stamp_max_ahead_s <= stamp_age <= config.joint_stamp_max_age_s:
+                return [Fault("joint_stamp", f"joint states are stamped {stamp_age:.3f} s before their arrival")]
+        return []
+
+    def _check_estop(self, now_ns: int) -> list[Fault]:
+        config, found = self._config, []
+        if self._estop_pressed:
             found.append(Fault("estop_input", "the emergency stop button is pressed"))
-        if config.estop_heartbeat_s:
+        if config.estop_timeout_s:
             if self._estop_ns is None:
-                found.append(Fault("estop_missing", "the emergency stop button was not heard yet"))
-            elif not (now_ns - self._estop_ns) / NS <= config.estop_heartbeat_s:
-                found.append(Fault("estop_heartbeat", "the emergency stop button is silent"))
-        if config.deadman_s:
-            if self._held_ns is None:
-                found.append(Fault("deadman", "nobody holds the deadman"))
-            elif not 0.0 <= (silence := (now_ns - self._held_ns) / NS) <= config.deadman_s:
-                found.append(Fault("deadman", f"the deadman is silent for {silence:.3f} s"))
+                found.append(Fault("estop_missing", "no message of the emergency stop button yet"))
+            elif not (now_ns - self._estop_ns) / NS <= config.estop_timeout_s:
+                found.append(Fault("estop_timeout", "the emergency stop button is silent"))
         return found
 
-    def _cameras(self, now_ns: int) -> list[Fault]:
-        """One fault for all that are silent, one for all whose stamps are wrong."""
+    def _check_deadman(self, now_ns: int) -> list[Fault]:
         config = self._config
-        silent, untimely = [], []
+        if config.deadman_timeout_s:
+            if self._deadman_ns is None:
+                return [Fault("deadman", "the deadman switch is not held")]
+            if not 0.0 <= (silence := (now_ns - self._deadman_ns) / NS) <= config.deadman_timeout_s:
+                return [Fault("deadman", f"the deadman switch is silent for {silence:.3f} s")]
+        return []
+
+    def _check_cameras(self, now_ns: int) -> list[Fault]:
+        """At most one fault for all silent cameras and one for all cameras with invalid stamps."""
+        config = self._config
+        silent, invalid_stamps = [], []
         for name in self._config.cameras:
-            if name not in self._seen:
-                silent.append(f"camera {name} was not seen yet")
+            if name not in self._images:
+                silent.append(f"no image of camera {name} yet")
                 continue
-            stamp_ns, came_ns = self._seen[name]
-            silence, old = (now_ns - came_ns) / NS, (came_ns - stamp_ns) / NS
-            if not 0.0 <= silence <= config.camera_age_s:
+            stamp_ns, arrival_ns = self._images[name]
+            silence, stamp_age = (now_ns - arrival_ns) / NS, (arrival_ns - stamp_ns) / NS
+            if not 0.0 <= silence <= config.camera_timeout_s:
                 silent.append(f"camera {name} is silent for {silence:.3f} s")
-            elif not -config.camera_stamp_ahead_s <= old <= config.camera_stamp_age_s:
-                untimely.append(f"pictures of camera {name} are stamped {old:.3f} s before they come")
-        rows = (("camera", silent), ("camera_stamp", untimely))
+            elif not -config.camera_stamp_max_ahead_s <= stamp_age <= config.camera_stamp_max_age_s:
+                invalid_stamps.append(f"images of camera {name} are stamped {stamp_age:.3f} s before their arrival")
+        rows = (("camera_timeout", silent), ("camera_stamp", invalid_stamps))
         return [Fault(fault, ", ".join(details)) for fault, details in rows if details]
 
-    def _arm(self, now_ns: int) -> list[Fault]:
-        config, found = self._config, []
-        if self._too_fast >= OVERSPEED_SAMPLES:
-            worst = int(np.argmax(self.speed / self._limits.velocity))
-            found.append(Fault("overspeed", f"{self._limits.joints[worst]} moves at {self.speed[worst]:.2f} rad/s"))
-        if self._rest_due_ns is not None and self._received_ns > self._rest_due_ns:
-            if self.resting:
-                self._rest_due_ns = None
-            elif self._received_ns > self._rest_due_ns + config.settle_s * NS:
-                found.append(Fault("not_resting", f"the arm still moves at {self.speed.max():.2f} rad/s after a stop"))
-        if not self.tracking_error <= config.tracking_stop:
-            found.append(Fault("tracking", f"the arm is {self.tracking_error:.3f} rad from its command"))
-        elif not self.tracking_error <= config.tracking_warn:
-            found.append(Fault("tracking_high", f"the arm is {self.tracking_error:.3f} rad from its command"))
-        return found
+    def _check_joint_speed(self) -> list[Fault]:
+        if self._overspeed_count >= OVERSPEED_SAMPLES:
+            worst = int(np.argmax(self.joint_speed / self._limits.velocity))
+            return [Fault("overspeed", f"{self._limits.joints[worst]} moves at {self.joint_speed[worst]:.2f} rad/s")]
+        return []
 
-    def _surroundings(self, now_ns: int, running: bool) -> list[Fault]:
-        config, found = self._config, []
-        if not self._clock_moved_s <= config.clock_drift_s:
-            found.append(Fault("clock", f"the system clock was set by {self._clock_moved_s:.3f} s"))
-        if not self._others <= 0:
-            found.append(Fault("second_publisher", f"{self._others + 1} publishers on the robot's command topic"))
-        if running and not (now_ns - self._plan_ns) / NS <= config.no_plan_s:
-            found.append(Fault("no_plan", f"no plan for {config.no_plan_s:g} s or longer"))
-        return found
+    def _check_rest_after_stop(self) -> list[Fault]:
+        if self._stop_end_ns is not None and self._received_ns > self._stop_end_ns:
+            if self.at_rest:
+                self._stop_end_ns = None
+            elif self._received_ns > self._stop_end_ns + self._config.settling_time_s * NS:
+                speed = self.joint_speed.max()
+                return [Fault("motion_after_stop", f"the arm still moves at {speed:.2f} rad/s after a stop")]
+        return []
+
+    def _check_tracking_error(self) -> list[Fault]:
+        detail = f"the arm is {self.tracking_error:.3f} rad from its command"
+        if not self.tracking_error <= self._config.tracking_error_stop_rad:
+            return [Fault("tracking_error", detail)]
+        if not self.tracking_error <= self._config.tracking_error_warn_rad:
+            return [Fault("tracking_error_high", detail)]
+        return []
+
+    def _check_clock(self) -> list[Fault]:
+        if not self._clock_drift_s <= self._config.max_clock_drift_s:
+            return [Fault("clock_jump", f"the system clock was set by {self._clock_drift_s:.3f} s")]
+        return []
+
+    def _check_publishers(self) -> list[Fault]:
+        if not self._other_publishers <= 0:
+            detail = f"{self._other_publishers + 1} publishers on the robot's command topic"
+            return [Fault("second_publisher", detail)]
+        return []
+
+    def _check_plans(self, now_ns: int, running: bool) -> list[Fault]:
+        timeout_s = self._config.plan_timeout_s
+        if running and not (now_ns - self._plan_ns) / NS <= timeout_s:
+            return [Fault("no_plan", f"no plan for {timeout_s:g} s or longer")]
+        return []

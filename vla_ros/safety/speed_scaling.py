@@ -1,7 +1,7 @@
-"""How fast the arm is asked to go: slower where doubt grows, as the operator says, and gently after arming.
+"""Speed scaling: slows the arm as uncertainty grows, on the operator's request, and after arming.
 
-The speed scale is a clock, not a limit: the planner lets a chunk's own time run slower (`Chunk.slowed`), so
-plans stay splines that are proved like any other, and a scale that is lost or late does no harm.
+The speed scale is the rate of a clock, not a limit. The planner scales the time of each chunk (`Chunk.time_scaled`),
+so plans remain splines that are certified like any other, and a lost or late speed scale does no harm.
 """
 
 from __future__ import annotations
@@ -14,114 +14,119 @@ import numpy as np
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import NS
 
-LEAST = 0.1
-"""The slowest clock; slower is a stop."""
-PLANS = 20
-"""So many plans back the share of refused ones is taken."""
+MIN_SCALE = 0.1
+"""Minimum speed scale; a slower motion requires a stop."""
+REFUSAL_WINDOW = 20
+"""Number of most recent plans over which the ratio of refused plans is computed."""
 
 
 @dataclass(frozen=True)
-class SpeedConfig:
-    """Between `_warn` and `_stop` the clock slows from full rate to the least.
+class SpeedScalingConfig:
+    """Thresholds: between `_warn` and `_stop` the speed scale falls linearly from 1 to `MIN_SCALE`.
 
     Attributes:
-        disagreement_warn: Chunk against plan in force at the hand-over [rad].
-        disagreement_stop: The same [rad].
-        doubt_warn: How far a policy says its own opinions lie apart (a mixture's horizons) [rad]. Generous, and not
-            measured: a mixture cuts its chunk where they are 0.1 rad apart, so only one that is unsure from its first
-            waypoint on comes so far.
-        doubt_stop: The same [rad].
-        latency_warn: From the picture to the start of the plan that answers it [s].
-        latency_stop: The same [s].
-        refused_warn: Share of the newest plans that was refused.
-        refused_stop: The same.
-        ramp_s: From the least to the full rate [s], after arming and after every slower time.
+        handover_error_warn_rad: Deviation of a new chunk from the active plan at the handover [rad].
+        handover_error_stop_rad: The same [rad].
+        uncertainty_warn_rad: Uncertainty that the policy reports, such as the spread over the horizons of a mixture
+            [rad]. Not tuned by measurement: a mixture truncates its chunk where the spread reaches 0.1 rad, so only a
+            policy that is uncertain from its first waypoint on exceeds this default.
+        uncertainty_stop_rad: The same [rad].
+        latency_warn_s: From image capture to the start of the plan computed from it [s].
+        latency_stop_s: The same [s].
+        refusal_ratio_warn: Ratio of refused plans among the newest `REFUSAL_WINDOW` plans.
+        refusal_ratio_stop: The same.
+        ramp_s: Duration of a rise from `MIN_SCALE` to 1 [s], after arming and after every reduction.
     """
 
-    disagreement_warn: float = 0.4
-    disagreement_stop: float = 0.8
-    doubt_warn: float = 0.2
-    doubt_stop: float = 0.6
-    latency_warn: float = 1.0
-    latency_stop: float = 2.5
-    refused_warn: float = 0.3
-    refused_stop: float = 0.9
+    handover_error_warn_rad: float = 0.4
+    handover_error_stop_rad: float = 0.8
+    uncertainty_warn_rad: float = 0.2
+    uncertainty_stop_rad: float = 0.6
+    latency_warn_s: float = 1.0
+    latency_stop_s: float = 2.5
+    refusal_ratio_warn: float = 0.3
+    refusal_ratio_stop: float = 0.9
     ramp_s: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check every pair."""
-        for field in fields(SpeedConfig):
+        """Check every value and every pair of thresholds."""
+        for field in fields(self):
             value = getattr(self, field.name)
             if not 0.0 < value < np.inf:
                 raise ConfigError(f"supervisor: {field.name} must be greater than 0; got {value}.")
-        for name in ("disagreement", "doubt", "latency", "refused"):
-            if not getattr(self, f"{name}_warn") < getattr(self, f"{name}_stop"):
-                raise ConfigError(f"supervisor: {name}_warn must be less than {name}_stop.")
+        for warn in (field.name for field in fields(self) if "_warn" in field.name):
+            stop = warn.replace("_warn", "_stop")
+            if not getattr(self, warn) < getattr(self, stop):
+                raise ConfigError(f"supervisor: {warn} must be less than {stop}.")
 
 
-def between(value: float, warn: float, stop: float) -> float:
-    """1 up to `warn`, `LEAST` from `stop` on (and for a NaN), a straight line between."""
+def interpolate_scale(value: float, warn: float, stop: float) -> float:
+    """1 up to `warn`, `MIN_SCALE` from `stop` on and for NaN, linear in between."""
     if value <= warn:
         return 1.0
-    return LEAST + (1.0 - LEAST) * (stop - value) / (stop - warn) if value < stop else LEAST
+    return MIN_SCALE + (1.0 - MIN_SCALE) * (stop - value) / (stop - warn) if value < stop else MIN_SCALE
 
 
-class Speed:
-    """The speed scale and what it follows from."""
+class SpeedScaling:
+    """Computes the speed scale from the operator's request and all reported quantities; the minimum applies."""
 
-    def __init__(self, config: SpeedConfig) -> None:
-        """Full speed, nothing heard yet."""
+    def __init__(self, config: SpeedScalingConfig) -> None:
+        """Start at `MIN_SCALE`, with a requested scale of 1 and no reported quantity."""
         self._config = config
-        self._asked = 1.0
-        self._disagreement = self._doubt = self._latency = 0.0
-        self._refused: deque[bool] = deque(maxlen=PLANS)
-        self._strains: dict[str, float] = {}
-        self._scale, self._since_ns = LEAST, 0
+        self._requested = 1.0
+        self._handover_error = self._uncertainty = self._latency_s = 0.0
+        self._refused: deque[bool] = deque(maxlen=REFUSAL_WINDOW)
+        self._severities: dict[str, float] = {}
+        self._scale, self._updated_ns = MIN_SCALE, 0
 
-    def ask(self, scale: float) -> bool:
-        """The operator's word, `LEAST` to 1; False if it is not understood, which changes nothing."""
-        if not LEAST <= scale <= 1.0:
+    def request(self, scale: float) -> bool:
+        """Set the maximum scale requested by the operator.
+
+        Returns:
+            False if it is not in `MIN_SCALE` to 1, in which case nothing changes.
+        """
+        if not MIN_SCALE <= scale <= 1.0:
             return False
-        self._asked = scale
+        self._requested = scale
         return True
 
-    def disagreement(self, distance: float) -> None:
-        """The newest disagreement [rad]."""
-        self._disagreement = distance
+    def handover_error(self, error_rad: float) -> None:
+        """Report the handover error of the newest chunk [rad]."""
+        self._handover_error = error_rad
 
-    def doubt(self, distance: float) -> None:
-        """The newest doubt of the policy [rad]; one that says nothing more keeps the last until the arm is armed."""
-        self._doubt = distance
+    def uncertainty(self, uncertainty_rad: float) -> None:
+        """Report the uncertainty of the policy [rad]; the last value is kept until the next reset."""
+        self._uncertainty = uncertainty_rad
 
     def plan(self, refused: bool, latency_s: float | None = None) -> None:
-        """A plan was permitted or refused; its latency, where it is known [s]."""
+        """Report a plan that was accepted or refused, with its latency [s] if it is known."""
         self._refused.append(refused)
         if latency_s is not None:
-            self._latency = latency_s
+            self._latency_s = latency_s
 
-    def strain(self, name: str, share: float) -> None:
-        """How far something has come from where it is warned of (0) to where the arm is stopped (1), by its name."""
-        self._strains[name] = share
+    def severity(self, name: str, value: float) -> None:
+        """Report the severity of the condition `name`: 0 at its warning threshold, 1 at its stop threshold."""
+        self._severities[name] = value
 
-    def begin(self, now_ns: int) -> None:
-        """The arm has been armed: begin slowly, with nothing held against the past."""
-        self._disagreement = self._doubt = self._latency = 0.0
+    def reset(self, now_ns: int) -> None:
+        """Restart the ramp at `MIN_SCALE` and discard all reported quantities; called when the arm is armed."""
+        self._handover_error = self._uncertainty = self._latency_s = 0.0
         self._refused.clear()
-        self._strains.clear()
-        self._scale, self._since_ns = LEAST, now_ns
+        self._severities.clear()
+        self._scale, self._updated_ns = MIN_SCALE, now_ns
 
     def scale(self, now_ns: int) -> float:
-        """The scale to go by now: down at once, up within `ramp_s`."""
+        """The speed scale at `now_ns`, `MIN_SCALE` to 1: falls immediately, rises by the ramp of `ramp_s`."""
         config = self._config
-        share = sum(self._refused) / PLANS
-        wanted = min(
-            self._asked,
-            between(self._disagreement, config.disagreement_warn, config.disagreement_stop),
-            between(self._doubt, config.doubt_warn, config.doubt_stop),
-            between(self._latency, config.latency_warn, config.latency_stop),
-            between(share, config.refused_warn, config.refused_stop),
-            *(between(strain, 0.0, 1.0) for strain in self._strains.values()),
+        refusal_ratio = sum(self._refused) / REFUSAL_WINDOW
+        target = min(
+            self._requested,
+            interpolate_scale(self._handover_error, config.handover_error_warn_rad, config.handover_error_stop_rad),
+            interpolate_scale(self._uncertainty, config.uncertainty_warn_rad, config.uncertainty_stop_rad),
+            interpolate_scale(self._latency_s, config.latency_warn_s, config.latency_stop_s),
+            interpolate_scale(refusal_ratio, config.refusal_ratio_warn, config.refusal_ratio_stop),
+            *(interpolate_scale(severity, 0.0, 1.0) for severity in self._severities.values()),
         )
-        risen = self._scale + (1.0 - LEAST) * max(now_ns - self._since_ns, 0) / NS / config.ramp_s
-        self._scale, self._since_ns = min(wanted, risen), max(now_ns, self._since_ns)
+        risen = self._scale + (1.0 - MIN_SCALE) * max(now_ns - self._updated_ns, 0) / NS / config.ramp_s
+        self._scale, self._updated_ns = min(target, risen), max(now_ns, self._updated_ns)
         return self._scale

@@ -1,4 +1,4 @@
-"""The supervisor's states and what may follow what: a table, and nothing else."""
+"""State machine of the supervisor: modes, events and the transition table."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from enum import Enum
 
 
 class Mode(Enum):
-    """What the supervisor is doing."""
+    """Mode of the supervisor."""
 
     INACTIVE = "inactive"
-    """An input is missing or stale; nothing is commanded."""
+    """An input is missing or outdated; nothing is commanded."""
     READY = "ready"
-    """Every input is fresh; nothing is commanded until armed."""
+    """All inputs are valid; nothing is commanded until armed."""
     RUNNING = "running"
-    """Plans are permitted and followed; without one the arm is held where it is."""
+    """Plans are accepted and executed; without a plan the arm is held at rest."""
     STOPPING = "stopping"
-    """On the way to rest; no plan is permitted."""
+    """Slowing to rest; no plan is accepted."""
     STOPPED = "stopped"
-    """At rest and held there (category 2); waits to be armed again."""
+    """At rest and held there (stop category 2); waits to be armed again."""
     ESTOPPED = "estopped"
-    """Latched: braked to rest, then no longer commanded (category 1); waits to be reset."""
+    """Latched: braked to rest, then no longer commanded (stop category 1); waits for a reset."""
 
 
 class Event(Enum):
-    """What can happen to it."""
+    """Event that may change the mode."""
 
-    FRESH = "inputs are fresh"
-    LOST = "an input is lost"
+    INPUTS_OK = "inputs are valid"
+    INPUT_FAULT = "an input is missing or invalid"
     ARM = "arm"
     STOP = "stop"
-    REST = "at rest"
+    AT_REST = "at rest"
     ESTOP = "emergency stop"
     RESET = "reset"
 
 
 TRANSITIONS: dict[tuple[Mode, Event], Mode] = {
-    (Mode.INACTIVE, Event.FRESH): Mode.READY,
-    (Mode.READY, Event.LOST): Mode.INACTIVE,
+    (Mode.INACTIVE, Event.INPUTS_OK): Mode.READY,
+    (Mode.READY, Event.INPUT_FAULT): Mode.INACTIVE,
     (Mode.READY, Event.ARM): Mode.RUNNING,
     (Mode.RUNNING, Event.STOP): Mode.STOPPING,
-    (Mode.RUNNING, Event.LOST): Mode.STOPPING,
-    (Mode.STOPPING, Event.REST): Mode.STOPPED,
+    (Mode.RUNNING, Event.INPUT_FAULT): Mode.STOPPING,
+    (Mode.STOPPING, Event.AT_REST): Mode.STOPPED,
     (Mode.STOPPED, Event.ARM): Mode.RUNNING,
     (Mode.STOPPED, Event.RESET): Mode.INACTIVE,
     (Mode.ESTOPPED, Event.RESET): Mode.INACTIVE,
@@ -48,6 +48,6 @@ TRANSITIONS: dict[tuple[Mode, Event], Mode] = {
 }
 
 
-def follow(mode: Mode, event: Event) -> Mode:
-    """The mode after `event`; the same one where the table says nothing."""
+def next_state(mode: Mode, event: Event) -> Mode:
+    """The mode after `event`; unchanged if the table has no entry for the pair."""
     return TRANSITIONS.get((mode, event), mode)
