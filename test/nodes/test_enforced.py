@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from vla_ros.config import config_dir
-from vla_ros.security.keystore import make_keystore
-from vla_ros.security.permissions import COMMAND_TOPIC, read_policy
+from vla_ros.security.keystore import create_keystore
+from vla_ros.security.permissions import COMMAND_TOPIC, parse_policy
 
 SOURCE = Path(__file__).with_name("peer.cpp")
 LIBRARIES = ("-lfastrtps", "-lfastcdr", "-lpthread")
@@ -40,7 +40,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keys")
     policy = (config_dir() / "security" / "policy.xml").read_text(encoding="utf-8")
     for name in ("own", "strange"):
-        make_keystore(folder / name, read_policy(policy))
+        create_keystore(folder / name, parse_policy(policy))
     return folder
 
 

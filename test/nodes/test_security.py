@@ -8,8 +8,8 @@ import pytest
 from nodes.conftest import PARAMS, PATIENT
 
 from vla_ros.config import config_dir
-from vla_ros.security.keystore import make_keystore
-from vla_ros.security.permissions import read_policy
+from vla_ros.security.keystore import create_keystore
+from vla_ros.security.permissions import parse_policy
 from vla_ros.system.processes import ProcessGroup
 from vla_ros.testing.graph_client import GraphClient
 
@@ -40,7 +40,7 @@ def used(listener: GraphClient, node: str) -> set[tuple[str, str]]:
 
 
 def test_each_node_may_do_all_it_does(processes: ProcessGroup, listener: GraphClient):
-    enclaves = {enclave.path: enclave for enclave in read_policy(POLICY)}
+    enclaves = {enclave.path: enclave for enclave in parse_policy(POLICY)}
     for node, (_, args) in NODES.items():
         processes.start(f"{node}_node", *args)
     listener.wait_until(lambda: set(NODES) <= set(listener.node.get_node_names()), "every node")
@@ -50,12 +50,12 @@ def test_each_node_may_do_all_it_does(processes: ProcessGroup, listener: GraphCl
     for node, (path, _) in NODES.items():
         seen = used(listener, node)
         assert len(seen) > 2, node
-        assert not [act for act in seen if not enclaves[path].may(*act)], node
+        assert not [act for act in seen if not enclaves[path].permits(*act)], node
 
 
 def test_enforced_security_is_never_silently_absent(ros_domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A middleware without security refuses to start; one with it is not heard by whoever has no key."""
-    make_keystore(tmp_path / "keys", read_policy(POLICY))
+    create_keystore(tmp_path / "keys", parse_policy(POLICY))
     listener = GraphClient(ros_domain)
     settings = {"KEYSTORE": str(tmp_path / "keys"), "ENABLE": "true", "STRATEGY": "Enforce"}
     for name, value in settings.items():

@@ -1,4 +1,4 @@
-"""`./vla security`: a keystore whose every signature verifies, made once, for its owner alone."""
+"""Tests of `./vla security`: every signature verifies, nothing is overwritten, only the owner can read the keys."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import pytest
 
 from vla_ros.cli import main
 from vla_ros.core.errors import ConfigError, VlaError
-from vla_ros.security.keystore import make_keystore, openssl
-from vla_ros.security.permissions import read_policy
+from vla_ros.security.keystore import create_keystore, openssl
+from vla_ros.security.permissions import parse_policy
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the program openssl")
-ENCLAVES = ("supervisor", "robot", "cameras", "policy", "planner", "observer", "operator", "teleop")
-ROOM = {
+ENCLAVES = ("supervisor", "robot", "camera_monitor", "policy", "planner", "observer", "operator", "teleop")
+ENCLAVE_FILES = {
     "cert.pem", "governance.p7s", "identity_ca.cert.pem", "key.pem", "permissions.p7s", "permissions.xml",
     "permissions_ca.cert.pem",
 }  # fmt: skip
-"""What rmw looks for in an enclave (rmw_dds_common, get_security_files)."""
+"""Files that the RMW reads from an enclave (rmw_dds_common, get_security_files)."""
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +33,17 @@ def verified(store: Path, signed: Path) -> str:
     return openssl("smime", "-verify", "-text", "-in", signed, "-CAfile", store / "public" / "permissions_ca.cert.pem")
 
 
-def test_every_enclave_has_what_ros_2_looks_for_and_nothing_is_left_over(store: Path) -> None:
+def test_every_enclave_has_exactly_the_files_that_ros_2_reads(store: Path) -> None:
     assert {p.name for p in store.iterdir()} == {"private", "public", "enclaves"}
-    rooms = {p.name: p for p in (store / "enclaves").iterdir() if p.is_dir()}
-    assert set(rooms) == set(ENCLAVES)
-    for room in rooms.values():
-        assert {p.name for p in room.iterdir()} == ROOM
-        assert all(p.resolve().is_file() and store.resolve() in p.resolve().parents for p in room.iterdir())
+    folders = {p.name: p for p in (store / "enclaves").iterdir() if p.is_dir()}
+    assert set(folders) == set(ENCLAVES)
+    for folder in folders.values():
+        assert {p.name for p in folder.iterdir()} == ENCLAVE_FILES
+        assert all(p.resolve().is_file() and store.resolve() in p.resolve().parents for p in folder.iterdir())
     assert [p.name for p in store.parent.iterdir()] == ["keys"]
 
 
-def test_nobody_else_can_read_the_keys(store: Path) -> None:
+def test_only_the_owner_can_read_the_keys(store: Path) -> None:
     keys = [p for p in store.rglob("*key.pem") if not p.is_symlink()]
     assert len(keys) == len(ENCLAVES) + 1
     for path in (*keys, *keys[0].parents[: len(keys[0].relative_to(store).parts) - 1]):
@@ -53,23 +53,23 @@ def test_nobody_else_can_read_the_keys(store: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ENCLAVES)
-def test_every_certificate_is_the_authoritys_fits_its_key_and_names_its_enclave(store: Path, name: str) -> None:
-    room = store / "enclaves" / name
-    openssl("verify", "-x509_strict", "-CAfile", room / "identity_ca.cert.pem", room / "cert.pem")
-    subject = openssl("x509", "-in", room / "cert.pem", "-noout", "-subject", "-nameopt", "RFC2253").strip()
+def test_every_certificate_is_signed_matches_its_key_and_names_its_enclave(store: Path, name: str) -> None:
+    folder = store / "enclaves" / name
+    openssl("verify", "-x509_strict", "-CAfile", folder / "identity_ca.cert.pem", folder / "cert.pem")
+    subject = openssl("x509", "-in", folder / "cert.pem", "-noout", "-subject", "-nameopt", "RFC2253").strip()
     assert subject == f"subject=CN=/{name}"
-    public = openssl("x509", "-in", room / "cert.pem", "-noout", "-pubkey")
-    assert public == openssl("pkey", "-in", room / "key.pem", "-pubout")
-    assert "prime256v1" in openssl("x509", "-in", room / "cert.pem", "-noout", "-text")
+    public = openssl("x509", "-in", folder / "cert.pem", "-noout", "-pubkey")
+    assert public == openssl("pkey", "-in", folder / "key.pem", "-pubout")
+    assert "prime256v1" in openssl("x509", "-in", folder / "cert.pem", "-noout", "-text")
     serials = {openssl("x509", "-in", store / "enclaves" / n / "cert.pem", "-noout", "-serial") for n in ENCLAVES}
     assert len(serials) == len(ENCLAVES)
 
 
 @pytest.mark.parametrize("name", ENCLAVES)
-def test_the_signed_documents_are_the_plain_ones(store: Path, name: str) -> None:
-    room = store / "enclaves" / name
-    assert verified(store, room / "permissions.p7s").split() == (room / "permissions.xml").read_text().split()
-    assert verified(store, room / "governance.p7s").split() == (store / "enclaves/governance.xml").read_text().split()
+def test_the_signed_documents_equal_the_plain_ones(store: Path, name: str) -> None:
+    folder = store / "enclaves" / name
+    assert verified(store, folder / "permissions.p7s").split() == (folder / "permissions.xml").read_text().split()
+    assert verified(store, folder / "governance.p7s").split() == (store / "enclaves/governance.xml").read_text().split()
 
 
 def test_a_changed_document_does_not_verify(store: Path, tmp_path: Path) -> None:
@@ -80,36 +80,36 @@ def test_a_changed_document_does_not_verify(store: Path, tmp_path: Path) -> None
         verified(store, forged)
 
 
-def test_keys_are_never_written_over(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_are_never_overwritten(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {p: p.read_bytes() for p in store.rglob("*") if p.is_file()}
     assert main(["security", str(store)]) == 1
-    assert "never written over" in capsys.readouterr().err
+    assert "never overwritten" in capsys.readouterr().err
     assert before == {p: p.read_bytes() for p in store.rglob("*") if p.is_file()}
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="there already"):
-        make_keystore(tmp_path / "link", [])
+    with pytest.raises(ConfigError, match="exists already"):
+        create_keystore(tmp_path / "link", [])
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_what_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = (Path(__file__).resolve().parents[1] / "config" / "security" / "policy.xml").read_text()
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = (Path(__file__).resolve().parents[2] / "config" / "security" / "policy.xml").read_text()
     fake = tmp_path / "bin"
     fake.mkdir()
     (fake / "openssl").write_text(
-        f'#!/bin/sh\n[ "$1" = smime ] && {{ echo no room >&2; exit 1; }}\nexec {shutil.which("openssl")} "$@"\n'
+        f'#!/bin/sh\n[ "$1" = smime ] && {{ echo disk full >&2; exit 1; }}\nexec {shutil.which("openssl")} "$@"\n'
     )
     (fake / "openssl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{fake}:/usr/bin:/bin")
-    (tmp_path / "at").mkdir()
-    with pytest.raises(VlaError, match="no room"):
-        make_keystore(tmp_path / "at" / "keys", read_policy(policy))
-    assert not list((tmp_path / "at").iterdir())
+    (tmp_path / "out").mkdir()
+    with pytest.raises(VlaError, match="disk full"):
+        create_keystore(tmp_path / "out" / "keys", parse_policy(policy))
+    assert not list((tmp_path / "out").iterdir())
 
 
-def test_without_openssl_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_openssl_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(VlaError, match="install the package openssl"):
-        make_keystore(tmp_path / "keys", [])
+        create_keystore(tmp_path / "keys", [])

@@ -1,11 +1,10 @@
-"""A keystore as ROS 2 reads it (sros2's layout), made whole or not at all, by the `openssl` program.
+"""Creates an SROS2 keystore, completely or not at all, with the `openssl` program. It never overwrites a file.
 
-    DIR/private   the authority's key: take it off the robot, it is needed only to make enclaves
-    DIR/public    its certificate
-    DIR/enclaves  governance for all, and for each identity its key, certificate and signed permissions
+    DIR/private   key of the certificate authority; only needed to add enclaves, so remove it from the robot
+    DIR/public    certificate of the certificate authority
+    DIR/enclaves  governance document; per enclave its key, certificate and signed permissions
 
-Keys are ECDSA on prime256v1, documents S/MIME signed (OMG DDS Security 1.1, 9.3.1.1 and 9.4.1). Nothing that is there
-is ever written over.
+Keys are ECDSA on prime256v1; documents are signed with S/MIME (OMG DDS Security 1.1, 9.3.1.1 and 9.4.1).
 """
 
 from __future__ import annotations
@@ -24,8 +23,10 @@ from vla_ros.core.errors import ConfigError, VlaError
 from vla_ros.security.permissions import Enclave, governance, permissions
 
 DAYS = 3650
-"""How long certificates and permissions hold, as sros2's own [d]."""
-REQUEST = """[req]
+"""Validity of certificates and permissions, the same as in sros2 [d]."""
+CONFIG_FILE = "openssl.cnf"
+"""Temporary configuration file in the keystore."""
+OPENSSL_CONFIG = """[req]
 prompt = no
 distinguished_name = name
 [name]
@@ -34,34 +35,38 @@ CN = {name}
 basicConstraints = critical, CA:TRUE, pathlen:1
 keyUsage = critical, keyCertSign, cRLSign, digitalSignature
 subjectKeyIdentifier = hash
-[member]
+[identity]
 basicConstraints = CA:FALSE
 keyUsage = critical, digitalSignature
 """
 
 
-def make_keystore(folder: Path, enclaves: list[Enclave]) -> None:
-    """Make the keystore in `folder`, which is not there yet; if anything fails, nothing is left.
+def create_keystore(folder: Path, enclaves: list[Enclave]) -> None:
+    """Create the keystore. If this fails, nothing is left behind.
+
+    Args:
+        folder: Folder of the keystore; it must not exist.
+        enclaves: The identities and their permissions.
 
     Raises:
-        VlaError: The folder exists, cannot be made, or `openssl` is missing or fails.
+        VlaError: The folder exists or cannot be created, or `openssl` is missing or fails.
     """
     if folder.exists() or folder.is_symlink():
-        raise ConfigError(f"{folder} is there already, and keys are never written over; name another folder.")
+        raise ConfigError(f"{folder} exists already, and keys are never overwritten; choose another folder.")
     if shutil.which("openssl") is None:
-        raise VlaError("the program openssl is needed and was not found; install the package openssl.")
+        raise VlaError("the program openssl was not found; install the package openssl.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _private(folder) as part:
+        with _private_folder(folder) as part:
             _fill(part, enclaves)
             part.rename(folder)
     except OSError as error:
-        raise VlaError(f"cannot make {folder}: {error.strerror}.") from None
+        raise VlaError(f"cannot create {folder}: {error.strerror}.") from None
 
 
 @contextlib.contextmanager
-def _private(folder: Path) -> Iterator[Path]:
-    """An empty folder beside `folder`, for this user alone; whatever is made meanwhile is, too."""
+def _private_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder`; it and all files created in the context are accessible to this user only."""
     before = os.umask(0o077)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -72,52 +77,52 @@ def _private(folder: Path) -> Iterator[Path]:
 
 
 def _fill(store: Path, enclaves: list[Enclave]) -> None:
-    private, public, rooms = (store / name for name in ("private", "public", "enclaves"))
-    for room in (private, public, rooms):
-        room.mkdir()
-    _key(private / "ca.key.pem")
-    _request(store, "vla_ros authority")
+    private, public, enclave_root = (store / name for name in ("private", "public", "enclaves"))
+    for path in (private, public, enclave_root):
+        path.mkdir()
+    _create_key(private / "ca.key.pem")
+    _write_config(store, "vla_ros authority")
     openssl(
-        "req", "-x509", "-new", "-sha256", "-config", store / "request", "-extensions", "authority", "-days", DAYS,
+        "req", "-x509", "-new", "-sha256", "-config", store / CONFIG_FILE, "-extensions", "authority", "-days", DAYS,
         "-key", private / "ca.key.pem", "-out", public / "ca.cert.pem",
     )  # fmt: skip
     for role in ("identity_ca", "permissions_ca"):
         (private / f"{role}.key.pem").symlink_to("ca.key.pem")
         (public / f"{role}.cert.pem").symlink_to("ca.cert.pem")
-    (rooms / "governance.xml").write_text(governance(), encoding="utf-8")
-    _sign(store, rooms / "governance.xml")
+    (enclave_root / "governance.xml").write_text(governance(), encoding="utf-8")
+    _sign(store, enclave_root / "governance.xml")
     for enclave in enclaves:
-        _enclave(store, enclave)
-    (store / "request").unlink()
+        _create_enclave(store, enclave)
+    (store / CONFIG_FILE).unlink()
 
 
-def _enclave(store: Path, enclave: Enclave) -> None:
-    room = store / "enclaves" / enclave.path.strip("/")
-    room.mkdir(parents=True)
-    _key(room / "key.pem")
-    _request(store, enclave.path)
-    request = room / "request.pem"
-    openssl("req", "-new", "-sha256", "-config", store / "request", "-key", room / "key.pem", "-out", request)
+def _create_enclave(store: Path, enclave: Enclave) -> None:
+    folder = store / "enclaves" / enclave.path.strip("/")
+    folder.mkdir(parents=True)
+    _create_key(folder / "key.pem")
+    _write_config(store, enclave.path)
+    request = folder / "request.pem"
+    openssl("req", "-new", "-sha256", "-config", store / CONFIG_FILE, "-key", folder / "key.pem", "-out", request)
     openssl(
         "x509", "-req", "-sha256", "-days", DAYS, "-set_serial", f"0x{secrets.token_hex(16)}", "-in", request,
         "-CA", store / "public" / "ca.cert.pem", "-CAkey", store / "private" / "ca.key.pem",
-        "-extfile", store / "request", "-extensions", "member", "-out", room / "cert.pem",
+        "-extfile", store / CONFIG_FILE, "-extensions", "identity", "-out", folder / "cert.pem",
     )  # fmt: skip
     request.unlink()
     now = datetime.datetime.now(datetime.timezone.utc)
-    span = (now - datetime.timedelta(days=1), now + datetime.timedelta(days=DAYS))
-    text = permissions(enclave, *(instant.strftime("%Y-%m-%dT%H:%M:%S") for instant in span))
-    (room / "permissions.xml").write_text(text, encoding="utf-8")
-    _sign(store, room / "permissions.xml")
+    validity = (now - datetime.timedelta(days=1), now + datetime.timedelta(days=DAYS))
+    text = permissions(enclave, *(instant.strftime("%Y-%m-%dT%H:%M:%S") for instant in validity))
+    (folder / "permissions.xml").write_text(text, encoding="utf-8")
+    _sign(store, folder / "permissions.xml")
     for target in ("public/identity_ca.cert.pem", "public/permissions_ca.cert.pem", "enclaves/governance.p7s"):
-        (room / Path(target).name).symlink_to(os.path.relpath(store / target, room))
+        (folder / Path(target).name).symlink_to(os.path.relpath(store / target, folder))
 
 
-def _request(store: Path, name: str) -> None:
-    (store / "request").write_text(REQUEST.format(name=name), encoding="utf-8")
+def _write_config(store: Path, name: str) -> None:
+    (store / CONFIG_FILE).write_text(OPENSSL_CONFIG.format(name=name), encoding="utf-8")
 
 
-def _key(file: Path) -> None:
+def _create_key(file: Path) -> None:
     openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", file)
     file.chmod(0o600)
 
@@ -130,7 +135,11 @@ def _sign(store: Path, file: Path) -> None:
 
 
 def openssl(*args: object) -> str:
-    """Run the program; `VlaError` with its last words if it fails, else what it printed."""
+    """Run `openssl` with these arguments and return its standard output.
+
+    Raises:
+        VlaError: It failed; the message holds its last line.
+    """
     done = subprocess.run(["openssl", *map(str, args)], capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise VlaError(f"openssl {args[0]} failed: {(done.stderr or done.stdout).strip().splitlines()[-1:]}.")
