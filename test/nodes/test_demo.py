@@ -215,9 +215,9 @@ def test_a_node_that_cannot_start_is_one_sentence_and_status_2(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--episodes", "0"], "--episodes takes a number from 1 on; got 0."),
-        (["--seed", "-1"], "--seed takes a number from 0 on; got -1."),
-        (["--rate", "nan"], "--rate takes 50 to 2000; got nan."),
+        (["--episodes", "0"], "--episodes must be at least 1; got 0."),
+        (["--seed", "-1"], "--seed must be at least 0 and below 2**62; got -1."),
+        (["--rate", "nan"], "--rate must be 50 to 2000 Hz; got nan."),
         (["--delay-ms", "5:1"], '--delay-ms takes A or A:B in milliseconds with 0 <= A <= B; got "5:1".'),
         (["--robot", "so110"], 'unknown robot "so110"; did you mean "so101"?'),
         (["--params", "none.yaml"], "cannot read none.yaml: No such file or directory."),

@@ -1,4 +1,4 @@
-"""`vla status`: what it shows of a real graph, and that it says so where there is none."""
+"""Tests of `vla status`: the state of a real graph, and the error without a supervisor."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from vla_ros.cli.status import SUPERVISOR, Heard, render
+from vla_ros.cli.status import SUPERVISOR, NodeStatus, render
 from vla_ros.testing.graph_client import GraphClient
 
 
@@ -19,30 +19,30 @@ def vla_status(*args: str) -> "subprocess.CompletedProcess[str]":
 def test_once_prints_mode_reason_and_counters(stack: GraphClient):
     done = vla_status("--once", "--wait", "20")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] in ("RUNNING", "STOPPED")  # a starved simulator may have been noticed
+    assert done.stdout.split()[0] in ("RUNNING", "STOPPED")  # a slow simulator may have caused a stop
     assert "tracking_error" in done.stdout
     assert "accepted" in done.stdout
 
 
 @pytest.mark.graph
-def test_without_a_supervisor_it_says_so(ros_domain: int):
+def test_without_a_supervisor_it_fails(ros_domain: int):
     done = vla_status("--once", "--wait", "1")
     assert done.returncode == 1
-    assert f"no supervisor heard in ROS domain {ros_domain}" in done.stdout
+    assert f"no supervisor found in ROS domain {ros_domain}" in done.stdout
 
 
-def test_the_page_names_faults_levels_and_silence() -> None:
+def test_the_text_names_faults_levels_and_stale_nodes() -> None:
     values = {"mode": "stopped", "reason": "no joint state", "faults": "one; two", "accepted": "7"}
-    parts = {
-        SUPERVISOR: Heard(1, "", values, 10.0),
-        "vla_ros: planner": Heard(2, "in trouble", {"planned": "3"}, 1.0),
+    statuses = {
+        SUPERVISOR: NodeStatus(1, "", values, 10.0),
+        "vla_ros: planner": NodeStatus(2, "not planning", {"planned": "3"}, 1.0),
     }
-    assert render(parts, 11.0).splitlines() == [
+    assert render(statuses, 11.0).splitlines() == [
         "STOPPED   no joint state",
         "  ! one",
         "  ! two",
         "",
         "  accepted  7",
         "",
-        "planner: ERROR  in trouble  planned 3   (silent for 10 s)",
+        "planner: ERROR  not planning  planned 3   (no message for 10 s)",
     ]

@@ -1,4 +1,4 @@
-"""`python -m vla_ros.cli <command>`: the same as `vla <command>`."""
+"""Runs the command line as `python -m vla_ros.cli <command>`, the same as `vla <command>`."""
 
 import sys
 

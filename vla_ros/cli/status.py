@@ -1,4 +1,4 @@
-"""Show what the supervisor does and why, live (--once prints it once)."""
+"""Show the state of the supervisor and the diagnostics of all nodes, live or once."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ from dataclasses import dataclass
 from typing import IO
 
 SUPERVISOR = "vla_ros: supervisor"
-SILENT_S = 2.0
-"""A part that says nothing for so long is said to be silent [s]."""
+"""Name of the supervisor's diagnostic status."""
+STALE_S = 2.0
+"""A status older than this is shown with its age [s]."""
 LEVELS = ("", "warning", "ERROR", "stale")
+"""Text by level of `diagnostic_msgs/DiagnosticStatus`."""
 
 EPILOG = """
-It listens in the ROS domain of the environment (ROS_DOMAIN_ID); `./vla demo` prints the one it uses.
-q or Ctrl-C ends it. Nothing is ever sent: to act, call the services /vla/arm, /vla/stop, /vla/estop, /vla/reset.
-With --once the exit status is 0 if a supervisor was heard, 1 if none was.
+The command subscribes in the ROS domain of the environment (ROS_DOMAIN_ID); `./vla demo` prints the domain it uses.
+Press q or Ctrl-C to end it. It publishes nothing and calls no service; the operator's services are
+/vla/arm, /vla/stop, /vla/estop and /vla/reset.
+With --once, the exit status is 0 if the state of a supervisor was received, else 1.
 """
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What was said of one part of the graph.
+class NodeStatus:
+    """The latest status of one node.
 
     Attributes:
-        level: 0 good, 1 warning, 2 error.
+        level: 0 OK, 1 warning, 2 error, 3 stale.
         message: One sentence.
-        values: Its figures.
-        at_s: When it was heard, on the monotonic clock [s].
+        values: Values by key.
+        received_s: Time of reception on the monotonic clock [s].
     """
 
     level: int
     message: str
     values: Mapping[str, str]
-    at_s: float
+    received_s: float
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,34 +52,40 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         "vla status", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument("--once", action="store_true", help="print once and end")
-    p.add_argument("--wait", type=float, default=5.0, metavar="S", help="with --once: how long to listen (default 5 s)")
+    p.add_argument("--once", action="store_true", help="print the status once and exit")
+    p.add_argument("--wait", type=float, default=5.0, metavar="S", help="timeout of --once [s] (default 5)")
     return p
 
 
-def render(parts: Mapping[str, Heard], now_s: float) -> str:
-    """The page: supervisor first, with its figures in columns, then a line per other part."""
-    supervisor = parts.get(SUPERVISOR)
+def render(statuses: Mapping[str, NodeStatus], now_s: float) -> str:
+    """The text to show: the supervisor with its values in columns, then one line per other node.
+
+    Args:
+        statuses: The latest status by name.
+        now_s: Present time on the monotonic clock [s].
+    """
+    supervisor = statuses.get(SUPERVISOR)
     if supervisor is None:
-        lines = ["no supervisor heard in ROS domain " + os.environ.get("ROS_DOMAIN_ID", "0")]
+        lines = ["no supervisor found in ROS domain " + os.environ.get("ROS_DOMAIN_ID", "0")]
     else:
         values = dict(supervisor.values)
         mode, reason, faults = (values.pop(key, "") for key in ("mode", "reason", "faults"))
-        lines = [f"{mode.upper()}   {reason}{_silence(supervisor, now_s)}"]
+        lines = [f"{mode.upper()}   {reason}{_age(supervisor, now_s)}"]
         lines += [f"  ! {fault}" for fault in faults.split("; ") if fault]
         lines += ["", *_columns(values)]
-    for name in sorted(set(parts) - {SUPERVISOR}):
-        part = parts[name]
-        level = LEVELS[min(part.level, 3)]
-        figures = "  ".join(f"{key} {value}" for key, value in part.values.items())
-        words = "  ".join(filter(None, [level, part.message, figures]))
-        lines += ["", f"{name.removeprefix('vla_ros: ')}: {words}{_silence(part, now_s)}"]
+    for name in sorted(set(statuses) - {SUPERVISOR}):
+        status = statuses[name]
+        level = LEVELS[min(status.level, 3)]
+        values_text = "  ".join(f"{key} {value}" for key, value in status.values.items())
+        text = "  ".join(filter(None, [level, status.message, values_text]))
+        lines += ["", f"{name.removeprefix('vla_ros: ')}: {text}{_age(status, now_s)}"]
     return "\n".join(lines)
 
 
-def _silence(part: Heard, now_s: float) -> str:
-    age = now_s - part.at_s
-    return "" if age <= SILENT_S else f"   (silent for {age:.0f} s)"
+def _age(status: NodeStatus, now_s: float) -> str:
+    """Age of a stale status; "" for a newer one."""
+    age_s = now_s - status.received_s
+    return "" if age_s <= STALE_S else f"   (no message for {age_s:.0f} s)"
 
 
 def _columns(values: Mapping[str, str]) -> list[str]:
@@ -85,8 +94,8 @@ def _columns(values: Mapping[str, str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _single_keys() -> Iterator[bool]:
-    """Keys without a return while the block runs, where there is a terminal; says whether there is."""
+def _unbuffered_keys() -> Iterator[bool]:
+    """Deliver each key at once while the context is open; yields False if this is no terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         yield False
         return
@@ -102,59 +111,65 @@ def _single_keys() -> Iterator[bool]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Show until asked to end; 0 if a supervisor was heard."""
+    """Show the status until the user ends it, or once; return the exit status."""
     options = parser().parse_args(list(argv))
     command = [sys.executable, "-m", "vla_ros.nodes.status_node"]
-    ears = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
-    assert ears.stdout is not None
-    os.set_blocking(ears.stdout.fileno(), False)
+    node = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    assert node.stdout is not None
+    os.set_blocking(node.stdout.fileno(), False)
     try:
-        page = Page(ears.stdout)
-        return page.once(options.wait) if options.once else page.live()
+        view = StatusView(node.stdout)
+        return view.print_once(options.wait) if options.once else view.run()
     except KeyboardInterrupt:
         return 0
     finally:
-        ears.send_signal(signal.SIGINT)
-        ears.wait()
+        node.send_signal(signal.SIGINT)
+        node.wait()
 
 
-class Page:
-    """What was heard so far, and ways to show it."""
+class StatusView:
+    """Reads the statuses that `status_node` prints and shows them.
+
+    Attributes:
+        statuses: The latest status by name.
+    """
 
     def __init__(self, lines: IO[bytes]) -> None:
-        """Read from a pipe that does not block."""
-        self._lines, self._rest = lines, b""
-        self.parts: dict[str, Heard] = {}
+        """Read from a non-blocking pipe with one JSON object per line."""
+        self._pipe, self._incomplete = lines, b""
+        self.statuses: dict[str, NodeStatus] = {}
 
-    def listen(self) -> None:
-        """Take every whole line that came."""
-        *whole, self._rest = (self._rest + (self._lines.read() or b"")).split(b"\n")
-        for text in whole:
-            said = json.loads(text)
-            self.parts[said["name"]] = Heard(said["level"], said["message"], said["values"], time.monotonic())
+    def update(self) -> None:
+        """Read every complete line that has arrived."""
+        *lines, self._incomplete = (self._incomplete + (self._pipe.read() or b"")).split(b"\n")
+        for line in lines:
+            status = json.loads(line)
+            self.statuses[status["name"]] = NodeStatus(
+                status["level"], status["message"], status["values"], time.monotonic()
+            )
 
-    def once(self, patience_s: float) -> int:
-        """Print once, as soon as a supervisor is heard; 1 if none is."""
-        end = time.monotonic() + patience_s
-        while SUPERVISOR not in self.parts and time.monotonic() < end:
+    def print_once(self, timeout_s: float) -> int:
+        """Print as soon as the supervisor's status has arrived, or after the timeout; returns 0 or 1."""
+        end = time.monotonic() + timeout_s
+        while SUPERVISOR not in self.statuses and time.monotonic() < end:
             time.sleep(0.05)
-            self.listen()
-        print(render(self.parts, time.monotonic()))
-        return 0 if SUPERVISOR in self.parts else 1
+            self.update()
+        print(render(self.statuses, time.monotonic()))
+        return 0 if SUPERVISOR in self.statuses else 1
 
-    def live(self) -> int:
-        """Print anew whenever something changed, until q is pressed."""
-        shown = ""
-        with _single_keys() as keys:
+    def run(self) -> int:
+        """Print the status five times a second until q is pressed; without a terminal, print it when it changes."""
+        printed = ""
+        with _unbuffered_keys() as terminal:
             while True:
-                self.listen()
-                page = render(self.parts, time.monotonic())
-                if keys:
-                    print(f"\033[H\033[2J{page}\n\nq ends", end="", flush=True)
-                elif page != shown:
-                    print(f"{page}\n", flush=True)
-                shown = page
-                if not keys:
+                self.update()
+                text = render(self.statuses, time.monotonic())
+                if terminal:
+                    print(f"\033[H\033[2J{text}\n\nPress q to end.", end="", flush=True)
+                elif text != printed:
+                    print(f"{text}\n", flush=True)
+                printed = text
+                if not terminal:
                     time.sleep(0.2)
                 elif select.select([sys.stdin], [], [], 0.2)[0] and sys.stdin.read(1) in ("q", "Q"):
                     print()
