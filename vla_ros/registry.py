@@ -1,4 +1,4 @@
-"""Named implementations: registered once, found by name, imported only when asked for."""
+"""Named implementations: registered once, found by name, imported only when requested."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Implementations of one kind by name.
 
-    A built-in name is known from the start and its module is imported when the name is first asked for, so that asking
+    A built-in name is known from the start and its module is imported when the name is first requested, so that requesting
     for one implementation does not import the libraries of the others. Code outside the package registers with the
     same decorator; "module:name" imports `module` first.
     """

@@ -1,0 +1,141 @@
+"""Retired names and coined words do not come back into code, configuration or documentation."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RETIRED = {
+    "ActorConfig": "TransformerConfig or NetworkConfig",
+    "ActorModel": "VlaNetwork",
+    "Act": "PolicyOutput",
+    "Agreement": "StreamComparison",
+    "Answer": "RawOutput or RequestResult",
+    "FARTHEST": "MAX",
+    "GREATEST": "MAX",
+    "HUGE": "MAX",
+    "InForce": "ActivePlanListener",
+    "Judge": "LimitMonitor",
+    "Judgement": "LimitReport",
+    "LEAST": "MIN",
+    "Lateness": "WakeLatencyBuffer",
+    "Listener": "GraphClient",
+    "LocalBasis": "scipy.interpolate.BSpline",
+    "Looking": "IncrementalClearance",
+    "MOST": "MAX",
+    "ObserveConfig": "SynchroniserConfig",
+    "Passage": "ClearanceResult",
+    "Said": "DecodedActions",
+    "SpaceConfig": "ClearanceConfig",
+    "Tally": "metrics",
+    "Telling": "StatusPublisher",
+    "Trail": "DelayedTrajectory",
+    "VlaModel": "VlaNetwork",
+    "WatchConfig": "MonitorConfig",
+    "apart": "deviation, distance, or except for",
+    "braking_room": "braking_margin",
+    "camera_age_s": "camera_timeout_s",
+    "cameras_node": "camera_monitor_node",
+    "deadman_s": "deadman_timeout_s",
+    "doubt": "uncertainty",
+    "doubts": "uncertainty",
+    "estop_heartbeat_s": "estop_timeout_s",
+    "evaluation_matrix": "basis_matrix",
+    "greatest": "maximum or largest",
+    "hear": "receive or normalise",
+    "heard": "received",
+    "heed": "apply",
+    "imagine": "predict",
+    "imagined": "predicted",
+    "in_force": "active_plan",
+    "in_order": "reordered",
+    "joint_state_age_s": "joint_state_timeout_s",
+    "judge": "check",
+    "judged": "checked",
+    "judgement": "report",
+    "largest_step": "max_command_step_rad",
+    "lateness": "wake latency",
+    "longest_s": "episode_timeout_s",
+    "max_disagreement": "max_handover_error_rad",
+    "mind_the_gap": "handle_loop_stall",
+    "nearness": "proximity",
+    "no_plan_s": "plan_timeout_s",
+    "nursery": "worker pool",
+    "of one mind": "deterministic",
+    "picture": "image",
+    "pictures": "images",
+    "plan in force": "active plan",
+    "plan_in_force": "active_plan",
+    "rivals": "baselines",
+    "said": "published, stated or predicted",
+    "sample_basis": "uniform_basis",
+    "seams": "chunk transitions",
+    "sight": "visual tokens",
+    "splice": "switch or transition",
+    "stall_s": "max_loop_stall_s",
+    "story": "fuzzer",
+    "strain": "severity",
+    "tally": "metrics",
+    "told": "given, delayed or notified",
+    "tracking_stop": "tracking_error_stop_rad",
+    "tracking_warn": "tracking_error_warn_rad",
+    "witness": "graph client",
+}
+"""Retired words and what to write instead, case-sensitive. A word without underscores also matches as part of a
+snake_case name; a name with underscores matches as a complete name."""
+
+EXEMPT = {"CHANGELOG.md", "test/test_words.py"}
+
+
+def tracked() -> list[str]:
+    """Tracked text files; in a copy without git, every file with these endings outside hidden folders."""
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py", "*.md", "*.yaml"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode == 0:
+        names = listed.stdout.splitlines()
+    else:
+        found = (path.relative_to(ROOT) for end in ("py", "md", "yaml") for path in ROOT.rglob(f"*.{end}"))
+        names = [str(path) for path in found if not any(part.startswith(".") for part in path.parts)]
+    return sorted(name for name in names if name not in EXEMPT and (ROOT / name).is_file())
+
+
+def pattern(words: dict[str, str]) -> re.Pattern[str]:
+    names = "|".join(re.escape(word) for word in words if "_" in word)
+    parts = "|".join(re.escape(word) for word in words if "_" not in word)
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{parts})(?![A-Za-z0-9])|\b(?:{names})\b")
+
+
+def uses(text: str) -> Iterator[str]:
+    for number, line in enumerate(text.splitlines(), 1):
+        for match in PATTERN.finditer(line):
+            word = match.group()
+            yield f'{number}: "{word}"; write {RETIRED[word]}: {line.strip()[:100]}'
+
+
+PATTERN = pattern(RETIRED)
+
+
+@pytest.mark.parametrize("name", tracked())
+def test_a_file_uses_no_retired_word(name: str) -> None:
+    found = list(uses((ROOT / name).read_text(encoding="utf-8")))
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("def _heed(", 1),
+        ("told_ns, untold", 1),
+        ("the plan in force", 1),
+        ("stall_s", 1),
+        ("max_loop_stall_s, trail, Trails, ACT", 0),
+    ],
+)
+def test_words_are_found_in_names_and_prose(text: str, count: int) -> None:
+    assert len(list(uses(text))) == count
