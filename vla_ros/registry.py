@@ -14,9 +14,9 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Implementations of one kind by name.
 
-    A built-in name is known from the start and its module is imported when the name is first requested, so that requesting
-    for one implementation does not import the libraries of the others. Code outside the package registers with the
-    same decorator; "module:name" imports `module` first.
+    A built-in name is known from the start, and its module is imported when the name is first requested: requesting one
+    implementation does not import the libraries of the others. Code outside the package registers with the same
+    decorator; "module:name" imports `module` first.
     """
 
     def __init__(self, kind: str, builtin: Mapping[str, str] | None = None) -> None:
