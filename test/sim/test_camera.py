@@ -26,40 +26,40 @@ def red_pixels(image):
 
 
 @pytest.mark.parametrize("task", ["pick_place", "pick_place_wide"])
-def test_every_scene_shows_its_cube_and_differs_from_the_others(task):
+def test_every_scene_shows_its_cube_and_is_different(task):
     world = World(task)
     cameras = Cameras(world)
-    seen = set()
+    different = set()
     for seed in range(30):
         world.reset(seed)
-        pictures = cameras.render_all(world.snapshot())
-        assert red_pixels(pictures["front"]) > 60, f"seed {seed}: the cube is not to be seen"
-        for name, picture in pictures.items():
-            assert picture.shape == (224, 224, 3)
-            assert picture.dtype == np.uint8
-            assert (picture.max(axis=2) > 8).mean() > 0.9, f"seed {seed}: {name} is dark"
-            assert picture.std() > 15.0
-            seen.add(picture.tobytes())
-    assert len(seen) == 60
+        images = cameras.render_all(world.snapshot())
+        assert red_pixels(images["front"]) > 60, f"seed {seed}: the cube is not visible"
+        for name, image in images.items():
+            assert image.shape == (224, 224, 3)
+            assert image.dtype == np.uint8
+            assert (image.max(axis=2) > 8).mean() > 0.9, f"seed {seed}: {name} is dark"
+            assert image.std() > 15.0
+            different.add(image.tobytes())
+    assert len(different) == 60
     cameras.close()
 
 
-def test_the_wrist_camera_sees_what_lies_between_the_jaws(world, cameras):
+def test_the_wrist_camera_shows_the_cube_between_the_jaws(world, cameras):
     from vla_ros.sim.so101.expert import Expert
     from vla_ros.sim.so101.phase_machine import Phase
 
     world.reset(0)
     expert = Expert()
     while expert.phase != Phase.CLOSE:
-        path = expert.target_path(world.truth(), 0.5, 0.05)
+        path = expert.target_path(world.ground_truth(), 0.5, 0.05)
         world.command(path[0])
         world.step(25)
         assert world.time_s < 5.0
-    picture = cameras.render(world.snapshot(), "wrist")
-    assert red_pixels(picture[80:]) > 500
+    image = cameras.render(world.snapshot(), "wrist")
+    assert red_pixels(image[80:]) > 500
 
 
-def test_a_snapshot_keeps_its_appearance_when_the_world_moves_on(world, cameras):
+def test_a_snapshot_does_not_change_with_the_world(world, cameras):
     world.reset(1)
     old = world.snapshot()
     before = cameras.render_all(old)
@@ -71,22 +71,22 @@ def test_a_snapshot_keeps_its_appearance_when_the_world_moves_on(world, cameras)
         assert np.array_equal(again[name], before[name])
 
 
-def test_pictures_drawn_while_another_thread_steps_and_rearranges_are_whole(world):
+def test_rendering_is_correct_while_another_thread_steps_and_rearranges(world):
     world.reset(0)
-    snapshots, pictures, errors = [], [], []
+    snapshots, images, errors = [], [], []
     done = threading.Event()
 
-    def draw():
+    def render():
         cameras = Cameras(world, 64, 64)
         try:
-            while not done.is_set() or len(pictures) < len(snapshots):
-                if len(pictures) < len(snapshots):
-                    pictures.append(cameras.render(snapshots[len(pictures)], "front"))
+            while not done.is_set() or len(images) < len(snapshots):
+                if len(images) < len(snapshots):
+                    images.append(cameras.render(snapshots[len(images)], "front"))
         except Exception as error:
             errors.append(error)
         cameras.close()
 
-    thread = threading.Thread(target=draw)
+    thread = threading.Thread(target=render)
     thread.start()
     for seed in range(12):
         world.rearrange(seed)
@@ -96,8 +96,8 @@ def test_pictures_drawn_while_another_thread_steps_and_rearranges_are_whole(worl
     thread.join(30)
     assert errors == []
     here = Cameras(world, 64, 64)
-    for snapshot, picture in zip(snapshots, pictures, strict=True):
-        assert np.array_equal(here.render(snapshot, "front"), picture)
+    for snapshot, image in zip(snapshots, images, strict=True):
+        assert np.array_equal(here.render(snapshot, "front"), image)
     here.close()
 
 
@@ -107,19 +107,19 @@ def test_a_second_thread_is_refused(world, cameras):
     cameras.render(snapshot, "front")
     caught = []
 
-    def draw():
+    def render():
         try:
             cameras.render(snapshot, "front")
         except RuntimeError as error:
             caught.append(str(error))
 
-    thread = threading.Thread(target=draw)
+    thread = threading.Thread(target=render)
     thread.start()
     thread.join(30)
-    assert caught == ["these cameras already draw in another thread; make one Cameras per thread."]
+    assert caught == ["these cameras already render in another thread; create one Cameras per thread."]
 
 
-def test_bad_input_is_answered_with_a_sentence(world, cameras):
+def test_invalid_input_is_refused(world, cameras):
     with pytest.raises(UnknownName, match='unknown camera "frnt"; did you mean "front"'):
         cameras.render(world.snapshot(), "frnt")
     with pytest.raises(ValueError, match="16 to 4096 pixels"):
@@ -128,10 +128,10 @@ def test_bad_input_is_answered_with_a_sentence(world, cameras):
 
 def test_other_sizes_and_shadows(world):
     world.reset(0)
-    film = Cameras(world, 320, 240, shadows=True)
+    shadowed = Cameras(world, 320, 240, shadows=True)
     plain = Cameras(world, 320, 240)
-    a, b = (c.render(world.snapshot(), "front") for c in (film, plain))
+    a, b = (c.render(world.snapshot(), "front") for c in (shadowed, plain))
     assert a.shape == b.shape == (240, 320, 3)
     assert not np.array_equal(a, b)
-    film.close()
+    shadowed.close()
     plain.close()

@@ -8,9 +8,9 @@ from gymnasium.utils.env_checker import check_env
 from vla_ros.sim.so101.environment import ENV_ID, PickPlaceEnv
 
 
-@pytest.mark.parametrize("pictures", [True, False])
-def test_the_environment_checker_is_content(pictures):
-    env = gym.make(ENV_ID, image_size=64, render_images=pictures, render_mode="rgb_array")
+@pytest.mark.parametrize("images", [True, False])
+def test_the_environment_passes_the_gymnasium_checker(images):
+    env = gym.make(ENV_ID, image_size=64, render_images=images, render_mode="rgb_array")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*symmetric and normalized space.*")
@@ -19,42 +19,42 @@ def test_the_environment_checker_is_content(pictures):
     env.close()
 
 
-def test_observations_are_what_the_space_says():
+def test_observations_are_in_the_observation_space():
     env = PickPlaceEnv()
     observation, info = env.reset(seed=3)
     assert set(observation) == {"front", "wrist", "joints"}
     assert observation["front"].shape == (224, 224, 3)
     assert env.observation_space.contains(observation)
     assert info["success"] is False
-    assert np.allclose(observation["joints"], info["truth"].joint_positions)
+    assert np.allclose(observation["joints"], info["ground_truth"].joint_positions)
     env.close()
 
 
-def test_the_servos_see_no_steps():
+def test_servo_targets_are_interpolated():
     env = PickPlaceEnv(render_images=False)
     env.reset(seed=0)
-    seen = []
-    env.world.step = lambda n=1: seen.append(env.world.commanded())  # type: ignore[method-assign]
+    targets = []
+    env.world.step = lambda n=1: targets.append(env.world.commanded())  # type: ignore[method-assign]
     home = env.world.home
     env.step((home + 0.25).astype(np.float32))
-    path = np.concatenate([[home], seen])
+    path = np.concatenate([[home], targets])
     assert np.abs(np.diff(path, axis=0)).max() == pytest.approx(0.01, rel=0.01)
     assert np.allclose(path[-1], home + 0.25)
 
 
-def test_an_idle_episode_is_cut_at_twenty_seconds():
+def test_an_idle_episode_is_truncated_after_twenty_seconds():
     env = PickPlaceEnv(render_images=False)
     env.reset(seed=0)
-    steps, cut = 0, False
-    while not cut:
-        _, reward, done, cut, info = env.step(env.world.home.astype(np.float32))
+    steps, truncated = 0, False
+    while not truncated:
+        _, reward, terminated, truncated, info = env.step(env.world.home.astype(np.float32))
         steps += 1
-        assert (reward, done, info["success"]) == (0.0, False, False)
+        assert (reward, terminated, info["success"]) == (0.0, False, False)
     assert steps == 400
 
 
 @pytest.mark.parametrize("action", [np.zeros(5), np.full(6, np.nan)])
-def test_a_bad_action_is_refused(action):
+def test_an_invalid_action_is_refused(action):
     env = PickPlaceEnv(render_images=False)
     env.reset(seed=0)
     with pytest.raises(ValueError, match="a command "):
@@ -62,6 +62,6 @@ def test_a_bad_action_is_refused(action):
     assert env.world.time_s == 0.0
 
 
-def test_a_mode_that_is_none_is_refused():
+def test_an_unknown_render_mode_is_refused():
     with pytest.raises(ValueError, match='render_mode must be "rgb_array" or None'):
         PickPlaceEnv(render_mode="human")

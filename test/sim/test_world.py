@@ -17,7 +17,7 @@ def state(world):
     return np.concatenate([s.qpos, s.mocap_pos.ravel(), [s.time_s]]), s.appearance
 
 
-def test_joints_are_those_of_the_robot_file_and_home_is_within_its_limits(world):
+def test_joints_match_the_robot_file_and_home_is_within_its_limits(world):
     limits = load_robot("so101").limits
     assert world.joints == limits.joints
     assert ((limits.lower < world.home) & (world.home < limits.upper)).all()
@@ -37,35 +37,35 @@ def test_the_same_seed_gives_the_same_scene_and_the_same_future(world):
 
 
 @pytest.mark.parametrize("task", task_names())
-def test_scenes_lie_where_the_task_says_and_never_start_solved(task):
-    world, asked = World(task), get_task(task)
+def test_scenes_are_in_the_regions_of_the_task_and_not_solved(task):
+    world, spec = World(task), get_task(task)
     for seed in range(50):
         world.reset(seed)
-        truth = world.truth()
-        assert not truth.success
-        assert not truth.touched
-        assert np.abs(truth.bowl_position[:2] - asked.bowl_m).max() <= asked.bowl_spread_m
-        assert np.linalg.norm(truth.cube_position[:2] - truth.bowl_position[:2]) > 0.10
-        assert np.array_equal(truth.joint_positions, world.home)
+        state = world.ground_truth()
+        assert not state.success
+        assert not state.touched
+        assert np.abs(state.bowl_position[:2] - spec.bowl_m).max() <= spec.bowl_spread_m
+        assert np.linalg.norm(state.cube_position[:2] - state.bowl_position[:2]) > 0.10
+        assert np.array_equal(state.joint_positions, world.home)
 
 
 def test_the_wide_task_is_about_twice_as_wide():
-    eased, wide = (get_task(n).cube.area_m2 for n in ("pick_place", "pick_place_wide"))
-    assert 0.008 < eased < 0.012
-    assert 1.8 < wide / eased < 2.6
+    narrow, wide = (get_task(n).cube.area_m2 for n in ("pick_place", "pick_place_wide"))
+    assert 0.008 < narrow < 0.012
+    assert 1.8 < wide / narrow < 2.6
 
 
 def test_the_arm_rests_at_home_and_the_cube_stays(world):
     world.reset(1)
-    before = world.truth()
+    before = world.ground_truth()
     world.step(1000)
-    after = world.truth()
+    after = world.ground_truth()
     assert np.abs(after.joint_positions - world.home).max() < 0.005
     assert np.linalg.norm(after.cube_position - before.cube_position) < 0.001
     assert world.time_s == pytest.approx(2.0)
 
 
-def test_a_target_is_held_for_ever(world):
+def test_a_target_is_held(world):
     world.reset(2)
     goal = world.home + np.array([0.3, 0.2, -0.1, -0.2, 0.4, 0.3])
     world.command(goal)
@@ -76,7 +76,7 @@ def test_a_target_is_held_for_ever(world):
     assert np.abs(world.joint_velocities()).max() < 0.01
 
 
-def test_rearrange_leaves_the_arm_and_the_clock(world):
+def test_rearrange_changes_neither_arm_nor_time(world):
     world.reset(3)
     world.command(world.home + 0.3)
     world.step(200)
@@ -84,13 +84,13 @@ def test_rearrange_leaves_the_arm_and_the_clock(world):
     world.rearrange(4)
     assert np.array_equal(world.joint_positions(), joints)
     assert world.time_s == time
-    moved = world.truth()
+    moved = world.ground_truth()
     world.reset(4)
-    assert np.array_equal(moved.cube_position, world.truth().cube_position)
+    assert np.array_equal(moved.cube_position, world.ground_truth().cube_position)
     assert moved.success is False
 
 
-def test_rearrange_does_not_put_the_cube_into_the_arm(world):
+def test_rearrange_does_not_place_the_cube_in_the_arm(world):
     for seed in range(20):
         world.reset(seed)
         low = np.array([0.15, 0.35, 0.0, 1.2, 0.0, 0.3])
@@ -98,13 +98,13 @@ def test_rearrange_does_not_put_the_cube_into_the_arm(world):
             world.command(world.home + (low - world.home) * (k + 1) / 200)
             world.step(2)
         world.rearrange(seed)
-        truth = world.truth()
-        assert not truth.touched
-        assert np.linalg.norm(truth.tool_position - truth.cube_position) > 0.04
+        state = world.ground_truth()
+        assert not state.touched
+        assert np.linalg.norm(state.tool_position - state.cube_position) > 0.04
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("positions", "message"),
     [
         (np.zeros(5), r"6 positions \(shoulder_pan, .*gripper\); got shape \(5,\)"),
         (np.zeros((1, 6)), r"got shape \(1, 6\)"),
@@ -112,28 +112,28 @@ def test_rearrange_does_not_put_the_cube_into_the_arm(world):
         ([0, 0, 0, 0, 0, np.inf], "gripper is not"),
     ],
 )
-def test_a_bad_command_is_refused_and_the_last_one_stays(world, given, sentence):
+def test_an_invalid_command_is_refused_and_the_last_one_stays(world, positions, message):
     world.reset(0)
     world.command(world.home + 0.1)
-    with pytest.raises(ValueError, match=sentence):
-        world.command(given)
+    with pytest.raises(ValueError, match=message):
+        world.command(positions)
     assert np.array_equal(world.commanded(), world.home + 0.1)
 
 
 @pytest.mark.parametrize(
-    ("call", "sentence"),
+    ("call", "message"),
     [
         (lambda w: World("pick_plac"), 'unknown task "pick_plac"; did you mean "pick_place"'),
         (lambda w: World(timestep_s=0.0), "timestep_s must be above 0"),
         (lambda w: World(timestep_s=float("nan")), "timestep_s must be above 0"),
-        (lambda w: w.reset(-1), "a seed must be a whole number, 0 or more; got -1"),
+        (lambda w: w.reset(-1), "a seed must be an integer of at least 0; got -1"),
         (lambda w: w.reset(1.5), "a seed must be"),
         (lambda w: w.rearrange(True), "a seed must be"),
         (lambda w: w.step(0), "at least 1 time step"),
     ],
 )
-def test_bad_input_is_answered_with_a_sentence(world, call, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_input_is_refused(world, call, message):
+    with pytest.raises(ValueError, match=message):
         call(world)
 
 
@@ -145,9 +145,9 @@ def test_a_cube_beside_or_above_the_bowl_is_not_in_it():
     assert not in_bowl(np.full(3, np.nan), bowl)
 
 
-def test_every_task_says_what_to_do():
-    told = {n: set(get_task(n).instructions) for n in task_names()}
-    both = told.pop("two_objects")
+def test_every_task_has_an_instruction():
+    instructions = {n: set(get_task(n).instructions) for n in task_names()}
+    both = instructions.pop("two_objects")
     assert both == {"put the red cube in the bowl", "put the blue cube in the bowl"}
-    assert all(sentences == {"put the red cube in the bowl"} for sentences in told.values())
+    assert all(texts == {"put the red cube in the bowl"} for texts in instructions.values())
     assert World().instruction == "put the red cube in the bowl"

@@ -1,1 +1,1 @@
-"""Demonstrations: recorded in the simulated world, kept in files, drawn for training."""
+"""Demonstrations: file format, data set in memory, image augmentation, and LeRobot datasets."""

@@ -1,0 +1,1 @@
+"""Episodes in simulation: one rollout, its metrics, many episodes in parallel, and the success rate of a policy."""

@@ -1,130 +1,115 @@
-"""Closed-loop success of a checkpoint on scenes it has never seen.
+"""Success rate of a policy or of the expert on scenes that were not used for training.
 
     python -m vla_ros.evaluation.evaluate --checkpoint config/checkpoints/so101_pick_place_beast_moh.safetensors
 
-Scenes of training have seeds below 1,000,000; evaluation starts there.
+Training scenes have seeds below 1,000,000; evaluation scenes start there.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import math
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from vla_ros.config import load_robot, require
-from vla_ros.core.errors import ConfigError, UnknownName, VlaError
+from vla_ros.core.errors import ConfigError, VlaError
 from vla_ros.core.robot import Limits
-from vla_ros.evaluation.executors import PlannerExecutor
-from vla_ros.evaluation.metrics import GRIPPERS
-from vla_ros.evaluation.rollout import Result, RolloutConfig
-from vla_ros.evaluation.workers import Job, run
-from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.core.statistics import wilson_interval
+from vla_ros.evaluation.episode_worker import EpisodeJob
+from vla_ros.evaluation.executors import executors
+from vla_ros.evaluation.metrics import GRIPPERS, STEP_S
+from vla_ros.evaluation.rollout import EpisodeResult, RolloutConfig
+from vla_ros.evaluation.workers import run_episodes
+from vla_ros.policy.checkpoint_policy import CheckpointPolicy
 from vla_ros.policy.network.checkpoint import load_checkpoint
-from vla_ros.train.config import EVALUATION_SEED
-
-
-def wilson(successes: int, tries: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's interval of a proportion, 95 % for the default `z`; (0, 1) of no tries."""
-    if tries == 0:
-        return 0.0, 1.0
-    p, zz = successes / tries, z * z
-    middle = (p + zz / (2 * tries)) / (1 + zz / tries)
-    half = z / (1 + zz / tries) * math.sqrt(p * (1 - p) / tries + zz / (4 * tries * tries))
-    return max(0.0, middle - half), min(1.0, middle + half)
+from vla_ros.sim.base import EVALUATION_SEED
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a set of tries comes to.
+    """Statistics of a set of episodes.
 
     Attributes:
-        episodes: Tries.
-        successes: Those that succeeded.
-        interval: Wilson's, 95 %.
-        seconds: To success, on average [s].
-        steps_per_inference: Control steps driven for each chunk asked for.
-        chunk_jerk: Greatest jerk of a chunk's waypoints over the limit, the median over tries; grippers left out,
-            because a command to open or close is a step in time.
-        command_jerk: The same of the commands.
-        greatest_command_jerk: The greatest of all tries, grippers and all.
-        refused: Chunks the planner refused, of all that were asked for.
+        episodes: Number of episodes.
+        successes: Number of successful episodes.
+        interval: 95 % Wilson interval of the success probability; (0, 1) without episodes.
+        mean_duration_s: Mean time to success [s].
+        steps_per_inference: Control steps per requested chunk.
+        chunk_jerk: Median over episodes of the maximum jerk of a chunk over its limit, without grippers, because a
+            command to open or close is a step.
+        command_jerk: The same for the commands.
+        max_command_jerk: Maximum jerk of the commands over its limit in all episodes, with grippers.
+        refused_share: Share of the requested chunks that the planner refused.
     """
 
     episodes: int
     successes: int
     interval: tuple[float, float]
-    seconds: float
+    mean_duration_s: float
     steps_per_inference: float
     chunk_jerk: float
     command_jerk: float
-    greatest_command_jerk: float
-    refused: float
+    max_command_jerk: float
+    refused_share: float
 
 
-def summarise(results: Sequence[Result], limits: Limits | None = None, grippers: Sequence[str] = GRIPPERS) -> Summary:
-    """Count; jerks are over those of `limits`, or in rad/s^3 without."""
-    good = [r for r in results if r.success]
-    allowed = dict(zip(limits.joints, limits.jerk, strict=True)) if limits else {}
+def summarise(
+    results: Sequence[EpisodeResult], limits: Limits | None = None, grippers: Sequence[str] = GRIPPERS
+) -> Summary:
+    """Compute the statistics of a set of episodes.
 
-    def peaks(name: str, hands: bool) -> list[float]:
+    Args:
+        results: The episodes.
+        limits: Jerks are relative to these limits; None: in rad/s^3.
+        grippers: Joints left out of `chunk_jerk` and `command_jerk`.
+    """
+    successful = [r for r in results if r.success]
+    jerk_limit = dict(zip(limits.joints, limits.jerk, strict=True)) if limits else {}
+
+    def maxima(name: str, with_grippers: bool) -> list[float]:
         return [
             max(
-                (v / allowed.get(j, 1.0) for j, v in getattr(r, name).items() if hands or j not in grippers),
+                (v / jerk_limit.get(j, 1.0) for j, v in getattr(r, name).items() if with_grippers or j not in grippers),
                 default=0.0,
             )
             for r in results
         ]
 
-    asked = sum(r.inferences for r in results)
+    inferences = sum(r.inferences for r in results)
     return Summary(
         episodes=len(results),
-        successes=len(good),
-        interval=wilson(len(good), len(results)),
-        seconds=sum(r.duration_s for r in good) / max(1, len(good)),
-        steps_per_inference=sum(r.steps for r in results) / max(1, asked),
-        chunk_jerk=statistics.median(peaks("chunk_jerk", False) or [0.0]),
-        command_jerk=statistics.median(peaks("command_jerk", False) or [0.0]),
-        greatest_command_jerk=max(peaks("command_jerk", True), default=0.0),
-        refused=sum(r.refused for r in results) / max(1, asked),
+        successes=len(successful),
+        interval=wilson_interval(len(successful), len(results)) or (0.0, 1.0),
+        mean_duration_s=sum(r.duration_s for r in successful) / max(1, len(successful)),
+        steps_per_inference=sum(r.steps for r in results) / max(1, inferences),
+        chunk_jerk=statistics.median(maxima("chunk_jerk", False) or [0.0]),
+        command_jerk=statistics.median(maxima("command_jerk", False) or [0.0]),
+        max_command_jerk=max(maxima("command_jerk", True), default=0.0),
+        refused_share=sum(r.refused_chunks for r in results) / max(1, inferences),
     )
 
 
-def latency_ms(results: Sequence[Result]) -> tuple[float, float] | None:
-    """Wall time of an inference over all tries, median and 99th percentile [ms]; None where none was timed.
+def inference_latency_ms(results: Sequence[EpisodeResult]) -> tuple[float, float] | None:
+    """Median and 99th percentile of the wall time of an inference [ms]; None without inferences.
 
-    Not part of `Summary`, which for the same seeds is the same.
+    It is not part of `Summary`, which follows from the seeds alone.
     """
     times = [1e3 * s for r in results for s in r.inference_s]
     return (float(np.median(times)), float(np.percentile(times, 99.0))) if times else None
-
-
-def make_executor(name: str, robot: str) -> Any:
-    """What turns chunks into commands: "linear", or "planner", the one of the real system.
-
-    Raises:
-        UnknownName: It is neither.
-    """
-    if name == "linear":
-        return None
-    if name == "planner":
-        return functools.partial(PlannerExecutor, robot=robot)
-    raise UnknownName("executor", name, ("linear", "planner"))
 
 
 def evaluate(
     checkpoint: Path | None,
     episodes: int,
     seed: int = EVALUATION_SEED,
-    through: str = "linear",
+    executor: str = "linear",
     task: str = "pick_place",
     robot: str = "so101",
     cameras: Sequence[str] = ("front", "wrist"),
@@ -132,109 +117,152 @@ def evaluate(
     processes: int = 2,
     quiet: bool = False,
     ray: bool = False,
-    condition: bool = False,
+    real_time_chunking: bool = False,
     policy: str | None = None,
-) -> list[Result]:
-    """Run `episodes` tries with seeds from `seed` on; if `checkpoint` is None, the `policy` of a name, or the expert.
+) -> list[EpisodeResult]:
+    """Run `episodes` episodes with the seeds from `seed` on.
+
+    Args:
+        checkpoint: Checkpoint of the policy; None: the policy called `policy`, or the expert without one.
+        episodes: Number of episodes.
+        seed: Seed of the first episode.
+        executor: Name of the executor, "linear" or "planner".
+        task: Name of the task.
+        robot: Name of the robot, or its file.
+        cameras: Names of the cameras.
+        rollout: Timing of the episodes; None: the defaults of `RolloutConfig`.
+        processes: Number of parallel processes.
+        quiet: Show no progress bar.
+        ray: Run the episodes as Ray tasks.
+        real_time_chunking: Pass the committed prefix to the policy; requires executor "planner".
+        policy: Name of a policy in the registry.
+
+    Returns:
+        The results, in the order of the seeds.
 
     Raises:
-        ConfigError: The checkpoint does not fit, or is to be told what is committed and cannot be; or there is no such
-            seed or number of tries.
+        ConfigError: The checkpoint does not fit, real-time chunking is not possible, or a number is out of range.
     """
     require(seed >= 0, f"seeds must not be negative; got {seed}.")
-    require(episodes >= 0 and processes >= 1, f"{episodes} tries by {processes} processes cannot be run.")
-    if condition and (through != "planner" or (checkpoint is None and policy is None)):
-        raise ConfigError("what is committed is known with `--through planner` only, and told to a policy only.")
-    name = load_robot(robot).name  # it may be a file
+    require(
+        episodes >= 0 and processes >= 1,
+        f"episodes must not be negative and processes must be at least 1; got {episodes} and {processes}.",
+    )
+    executors.get(executor)
+    if real_time_chunking and (executor != "planner" or (checkpoint is None and policy is None)):
+        raise ConfigError("real-time chunking needs a policy and the executor planner (--executor planner).")
+    name = load_robot(robot).name  # `robot` may be a file
     if checkpoint is not None:
-        # Refused here, in one sentence, and not in every process.
-        LearnedPolicy.from_model(*load_checkpoint(checkpoint, name), condition)
-    config = rollout or RolloutConfig()
-    job = Job(
-        task, name, tuple(cameras), config, checkpoint,
-        executor=make_executor(through, robot), condition=condition, policy=policy,
+        # Fail here with one error instead of one per process.
+        CheckpointPolicy.from_model(*load_checkpoint(checkpoint, name), real_time_chunking)
+    job = EpisodeJob(
+        task, name, tuple(cameras), rollout or RolloutConfig(), checkpoint, policy,
+        executor=executor, real_time_chunking=real_time_chunking,
     )  # fmt: skip
-    results: list[Result] = []
-    with tqdm(total=episodes, desc="evaluate", unit="try", disable=quiet) as bar:
-        for result in run(job, range(seed, seed + episodes), processes, ray):
+    results: list[EpisodeResult] = []
+    with tqdm(total=episodes, desc="evaluate", unit="episode", disable=quiet) as progress:
+        for result in run_episodes(job, range(seed, seed + episodes), processes, ray):
             results.append(result)
-            bar.update()
-            bar.set_postfix(success=f"{sum(r.success for r in results)}/{len(results)}")
-    return sorted(results, key=lambda r: int(r.notes["seed"]))
+            progress.update()
+            progress.set_postfix(success=f"{sum(r.success for r in results)}/{len(results)}")
+    return sorted(results, key=lambda r: r.seed)
 
 
-def report(results: Sequence[Result], limits: Limits | None = None) -> str:
-    """A few lines: success with its interval and time, how it was driven, how fast it answered, which seeds failed."""
+def report(results: Sequence[EpisodeResult], limits: Limits | None = None) -> str:
+    """Text of a few lines: success rate with interval, time, chunks, jerk, inference latency and failed seeds."""
     s = summarise(results, limits)
     low, high = s.interval
     lines = [
         f"success {s.successes}/{s.episodes} = {100 * s.successes / max(1, s.episodes):.1f} % "
-        f"(95 % Wilson interval {100 * low:.1f} to {100 * high:.1f} %), {s.seconds:.1f} s to success on average"
+        f"(95 % Wilson interval {100 * low:.1f} to {100 * high:.1f} %), mean time to success {s.mean_duration_s:.1f} s"
     ]
     if any(r.inferences for r in results):
         unit = "of the limit" if limits else "rad/s^3"
         lines.append(
-            f"{s.steps_per_inference:.1f} control steps per inference; peak jerk of the arm, median over tries: chunks "
-            f"{s.chunk_jerk:.2g}, commands {s.command_jerk:.2g} {unit}; {100 * s.refused:.1f} % of the chunks refused"
+            f"{s.steps_per_inference:.1f} control steps per inference; maximum jerk without gripper, median over "
+            f"episodes: chunks {s.chunk_jerk:.2g}, commands {s.command_jerk:.2g} {unit}; "
+            f"{100 * s.refused_share:.1f} % of the chunks refused"
         )
-    took = latency_ms(results)
-    if took is not None:
+    latency = inference_latency_ms(results)
+    if latency is not None:
         lines.append(
-            f"an inference took {took[0]:.1f} ms (median), {took[1]:.1f} ms (p99): wall time of this machine with all "
-            "else it did; tries run side by side, with --processes 1 one at a time"
+            f"inference latency {latency[0]:.1f} ms (median), {latency[1]:.1f} ms (p99): wall time with parallel "
+            "episodes on this machine; use --processes 1 for one episode at a time"
         )
     if s.successes < s.episodes:
-        lines.append("failed seeds: " + " ".join(str(r.notes["seed"]) for r in results if not r.success))
+        lines.append("failed seeds: " + " ".join(str(r.seed) for r in results if not r.success))
     return "\n".join(lines)
 
 
-def _delay(text: str) -> int:
-    _, _, high = text.partition(":")
+def _parse_delay(text: str) -> tuple[int, int]:
+    """Minimum and maximum delay [control steps] of "HIGH" or "LOW:HIGH" [ms], rounded up."""
+    low, colon, high = text.partition(":")
     try:
-        steps = math.ceil(float(high or text) / 50.0)
+        bounds = [math.ceil(float(part) / (1e3 * STEP_S)) for part in ((low, high) if colon else ("0", low))]
     except (ValueError, OverflowError):
-        steps = -1
-    require(steps >= 0, f'--delay-ms takes a number of at least 0, or LOW:HIGH; got "{text}".')
-    return steps
+        bounds = [-1, -1]
+    require(0 <= bounds[0] <= bounds[1], f'--delay-ms must be HIGH or LOW:HIGH with 0 <= LOW <= HIGH; got "{text}".')
+    return bounds[0], bounds[1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vla_ros.evaluation.evaluate", description=__doc__.splitlines()[0])
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--checkpoint", help='a safetensors file, or "expert"')
-    who.add_argument("--policy", help="one of your own, module:name, made with the arm's joints alone")
-    parser.add_argument("--episodes", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=EVALUATION_SEED, help="of the first scene")
-    parser.add_argument("--task", default="pick_place")
-    parser.add_argument("--robot", default="so101")
-    parser.add_argument("--through", default="linear", help="linear, or planner: as on the real system")
-    parser.add_argument("--delay-ms", default="0:100", help="delay of a chunk; the upper end counts, in steps of 50")
-    parser.add_argument("--replan-steps", type=int, default=4, help="greatest number of control steps between chunks")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", help='a safetensors file, or "expert" for the scripted expert')
+    source.add_argument("--policy", help="a policy that needs no checkpoint: a name, or module:name for your own")
+    parser.add_argument("--episodes", type=int, default=40, help="number of episodes (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=EVALUATION_SEED, help="seed of the first episode (default: %(default)s)"
+    )
+    parser.add_argument("--task", default="pick_place", help="name of the task (default: %(default)s)")
+    parser.add_argument("--robot", default="so101", help="name of the robot, or its file (default: %(default)s)")
+    parser.add_argument(
+        "--executor",
+        default="linear",
+        help="turns chunks into commands: linear, or planner as in the ROS graph (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--delay-ms",
+        default="0:100",
+        metavar="[LOW:]HIGH",
+        help="delay of each chunk, drawn uniformly in control steps of 50 ms (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--replan-steps",
+        type=int,
+        default=4,
+        help="maximum number of control steps between requests, drawn per episode (default: %(default)s)",
+    )
     parser.add_argument(
         "--lead-steps",
         type=int,
-        help="ask for a chunk so many control steps before the last is used up, instead of every --replan-steps",
+        help="request a chunk this many control steps before the last is used up, in place of --replan-steps",
     )
     parser.add_argument(
-        "--use-steps", type=int, default=0, help="with --lead-steps: waypoints of a chunk to use; 0: all"
+        "--use-steps",
+        type=int,
+        default=0,
+        help="with --lead-steps: number of waypoints of a chunk that count as usable; 0: all (default: %(default)s)",
     )
     parser.add_argument(
-        "--condition", action="store_true", help="tell the policy what is committed; takes --through planner"
+        "--real-time-chunking",
+        action="store_true",
+        help="pass the committed prefix to the policy; requires --executor planner",
     )
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--ray", action="store_true", help="run the tries as Ray tasks, on the cluster in RAY_ADDRESS")
+    parser.add_argument("--processes", type=int, default=2, help="number of parallel processes (default: %(default)s)")
+    parser.add_argument("--ray", action="store_true", help="run the episodes on the Ray cluster in RAY_ADDRESS")
     args = parser.parse_args(argv)
     try:
-        rollout = replace(
-            RolloutConfig(), delay_steps=_delay(args.delay_ms), replan_steps=args.replan_steps,
+        low, high = _parse_delay(args.delay_ms)
+        rollout = RolloutConfig(
+            min_delay_steps=low, max_delay_steps=high, max_replan_steps=args.replan_steps,
             lead_steps=args.lead_steps, use_steps=args.use_steps,
         )  # fmt: skip
         checkpoint = None if args.checkpoint in (None, "expert") else Path(args.checkpoint)
         results = evaluate(
-            checkpoint, args.episodes, args.seed, args.through, args.task, args.robot, rollout=rollout,
-            processes=args.processes, ray=args.ray, condition=args.condition,
-            policy=args.policy,
+            checkpoint, args.episodes, args.seed, args.executor, args.task, args.robot, rollout=rollout,
+            processes=args.processes, ray=args.ray, real_time_chunking=args.real_time_chunking, policy=args.policy,
         )  # fmt: skip
     except VlaError as error:
         print(f"evaluate: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a try is measured by beside its success: how often the policy was asked, how rough chunks and commands were."""
+"""Metrics of one episode besides success: inferences, control steps, jerk of chunks and commands."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from vla_ros.core.records import Array, Chunk
 
 PERIOD_S = 0.01
-"""Between commands in a try [s]."""
+"""Period of the commands in an episode [s]."""
 STEP_S = 0.05
-"""One control step where nothing else is said, and what the jerk of a curve is counted by [s]."""
+"""Default control step, and sampling period for the jerk of curve chunks [s]."""
 GRIPPERS = ("gripper",)
-"""Joints left out where the roughness of an arm's motion is meant."""
+"""Joints left out of the arm's jerk: a command to open or close is a step."""
 
 
 def chunk_jerk(chunk: Chunk) -> Array:
-    """Greatest third divided difference of a chunk's waypoints per joint, shape (J,) [rad/s^3]; 0 of fewer than four.
+    """Maximum absolute jerk of a chunk's waypoints per joint, shape (J,) [rad/s^3]; 0 for fewer than four waypoints.
 
-    A third difference over uneven times is six times Newton's; over even ones it is the plain one over dt^3.
+    It is six times the third divided difference, which for equal periods is the third difference over dt^3.
     """
     t, rows = chunk.offsets_s, chunk.positions
     if len(t) < 4:
@@ -30,38 +30,38 @@ def chunk_jerk(chunk: Chunk) -> Array:
     return jerk
 
 
-class Tally:
-    """Counts one try.
+class EpisodeMetrics:
+    """Accumulates the metrics of one episode.
 
     Attributes:
-        inferences: Chunks asked for.
-        steps: Control steps driven.
-        inference_s: Wall time of every inference [s].
-        chunk: Greatest jerk of any chunk, shape (J,) [rad/s^3].
-        command: Greatest jerk of the commands, hand-overs included, shape (J,) [rad/s^3]: third differences at 100 Hz,
-            which are averages of the true derivative and never exceed its greatest value.
+        inferences: Number of requested chunks.
+        steps: Number of executed control steps.
+        inference_s: Wall time of each inference [s].
+        max_chunk_jerk: Maximum jerk of any chunk, shape (J,) [rad/s^3].
+        max_command_jerk: Maximum jerk of the commands including handovers, shape (J,) [rad/s^3]: third differences at
+            100 Hz, which average the derivative and therefore never exceed its maximum.
     """
 
     def __init__(self, joints: Sequence[str]) -> None:
-        """Begin at nothing."""
+        """Start with zero counts."""
         self.joints = tuple(joints)
         self.inferences, self.steps = 0, 0
         self.inference_s: list[float] = []
-        self.chunk, self.command = np.zeros(len(self.joints)), np.zeros(len(self.joints))
-        self._last: list[Array] = []
+        self.max_chunk_jerk, self.max_command_jerk = np.zeros(len(self.joints)), np.zeros(len(self.joints))
+        self._last_commands: list[Array] = []
 
-    def asked(self, chunk: Chunk) -> None:
-        """Take note of a chunk."""
+    def add_chunk(self, chunk: Chunk) -> None:
+        """Count a chunk."""
         self.inferences += 1
-        self.chunk = np.maximum(self.chunk, chunk_jerk(chunk))
+        self.max_chunk_jerk = np.maximum(self.max_chunk_jerk, chunk_jerk(chunk))
 
-    def sent(self, command: Array) -> None:
-        """Take note of a command, shape (J,) [rad], one every `PERIOD_S`."""
-        self._last = [*self._last[-3:], command]
-        if len(self._last) == 4:
-            jerk = np.abs(np.diff(self._last, n=3, axis=0)[0]) / PERIOD_S**3
-            self.command = np.maximum(self.command, jerk)
+    def add_command(self, command: Array) -> None:
+        """Add a command, shape (J,) [rad], one every `PERIOD_S`."""
+        self._last_commands = [*self._last_commands[-3:], command]
+        if len(self._last_commands) == 4:
+            jerk = np.abs(np.diff(self._last_commands, n=3, axis=0)[0]) / PERIOD_S**3
+            self.max_command_jerk = np.maximum(self.max_command_jerk, jerk)
 
-    def named(self, values: Array) -> dict[str, float]:
-        """By joint."""
+    def by_joint(self, values: Array) -> dict[str, float]:
+        """Joint name to value, rounded to three decimals."""
         return {name: round(float(v), 3) for name, v in zip(self.joints, values, strict=True)}

@@ -1,9 +1,9 @@
-"""Minimum-jerk motion whose duration is part of the optimum, so that planning again midway changes nothing.
+"""Minimum-jerk motion with free duration: replanning midway reproduces the rest of the same motion.
 
-A segment leaves (q, v, a) and comes to rest at a target. Among all motions of duration T the one with the least
-integral of squared jerk is a quintic; T itself minimises that integral plus `price` * T. By the principle of
-optimality the rest of an optimal motion is optimal, so an expert that plans anew at every call and remembers
-nothing but (q, v, a) draws one and the same curve.
+A segment starts at (q, v, a) and comes to rest at a target. Among all motions of duration T the one that minimises the
+integral of squared jerk is a quintic (Flash and Hogan 1985); T itself minimises that integral plus `time_weight` * T.
+By the principle of optimality the rest of an optimal motion is optimal, so an expert that replans at every call and
+keeps only (q, v, a) stays on one curve.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from vla_ros.core.records import Array
 
-_SHORTEST_S, _LONGEST_S = 0.12, 5.0
+_MIN_DURATION_S, _MAX_DURATION_S = 0.12, 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,56 +31,55 @@ class Segment:
 
     @property
     def duration_s(self) -> float:
-        """From the start until the last joint rests [s]."""
+        """From the start until the last joint is at rest [s]."""
         return float(self.durations_s.max())
 
-    def at(self, time_s: float, order: int = 0) -> Array:
-        """Position (order 0), velocity (1) or acceleration (2) at a time; at rest on the target afterwards; (J,)."""
+    def at(self, time_s: float, derivative: int = 0) -> Array:
+        """Position (derivative 0), velocity (1) or acceleration (2) at a time, shape (J,); at rest after the end."""
         t = np.clip(time_s, 0.0, self.durations_s)
         c = self.coefficients
-        for _ in range(order):
+        for _ in range(derivative):
             c = c[1:] * np.arange(1, len(c))[:, None]
         value = np.zeros(c.shape[1])
         for row in c[::-1]:
             value = value * t + row
         return value
 
-    def beside(self, other: Segment) -> Segment:
-        """Both at once: this one's joints, then the other's."""
+    def joined(self, other: Segment) -> Segment:
+        """The simultaneous motion of both: this segment's joints, then those of `other`."""
         return Segment(
             np.concatenate([self.durations_s, other.durations_s]),
             np.concatenate([self.coefficients, other.coefficients], axis=1),
         )
 
 
-def segment(position: Array, velocity: Array, acceleration: Array, target: Array, price: float) -> Segment:
-    """The best segment from a moving start to rest.
+def minimum_jerk_segment(
+    position: Array, velocity: Array, acceleration: Array, target: Array, time_weight: float
+) -> Segment:
+    """The optimal segment from a moving start to rest.
 
     Args:
-        position: Start, shape (J,) [rad].
-        velocity: There, shape (J,) [rad/s].
-        acceleration: There, shape (J,) [rad/s^2].
-        target: Where to rest, shape (J,) [rad].
-        price: What a second costs, in units of squared jerk [rad^2/s^6]; from rest over a distance D the
-            duration is (3600 D^2 / price) ** (1/6).
-
-    Returns:
-        The segment.
+        position: At the start, shape (J,) [rad].
+        velocity: At the start, shape (J,) [rad/s].
+        acceleration: At the start, shape (J,) [rad/s^2].
+        target: Position at the end, shape (J,) [rad].
+        time_weight: Cost of one second, in units of squared jerk [rad^2/s^6]; a greater weight moves faster. From rest
+            over a distance D the duration is (3600 D^2 / time_weight) ** (1/6).
     """
-    duration = _best_duration(position, velocity, acceleration, target, price)
+    duration = _optimal_duration(position, velocity, acceleration, target, time_weight)
     coefficients = _quintic(position, velocity, acceleration, target, duration)
     return Segment(np.full(len(target), duration), coefficients)
 
 
-def _best_duration(p: Array, v: Array, a: Array, target: Array, price: float) -> float:
+def _optimal_duration(p: Array, v: Array, a: Array, target: Array, time_weight: float) -> float:
     d = target - p
     # Integral of squared jerk times T^5, as a polynomial in T.
     terms = (720.0 * d @ d, -720.0 * d @ v, 192.0 * v @ v - 120.0 * d @ a, 72.0 * v @ a, 9.0 * a @ a)
 
     def cost(t: Array) -> Array:
-        return np.asarray(sum(c * t ** (k - 5) for k, c in enumerate(terms)) + price * t)
+        return np.asarray(sum(c * t ** (k - 5) for k, c in enumerate(terms)) + time_weight * t)
 
-    low, high = _SHORTEST_S, _LONGEST_S
+    low, high = _MIN_DURATION_S, _MAX_DURATION_S
     for _ in range(4):
         grid = np.linspace(low, high, 40)
         best = int(np.argmin(cost(grid)))

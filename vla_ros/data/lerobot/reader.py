@@ -1,4 +1,4 @@
-"""LeRobotDataset v3.0 read from disk, ours or LeRobot's own, without LeRobot."""
+"""Reader of LeRobotDataset v3.0, written by this package or by LeRobot; LeRobot is not needed."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ import pyarrow.parquet as pq
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.data.lerobot import video as lerobot_video
-from vla_ros.data.lerobot.writer import COUNTERS, VERSION, Bytes, Frames, Head
+from vla_ros.data.lerobot.writer import COUNTERS, VERSION, Bytes, DatasetHeader, Frames
 
 
-def read_head(folder: Path) -> tuple[Head, dict[str, Any]]:
-    """The head of a dataset, ours or LeRobot's own, and all of its `info.json`.
+def read_header(folder: Path) -> tuple[DatasetHeader, dict[str, Any]]:
+    """The header of a dataset, and the complete content of its `info.json`.
 
     Raises:
-        ConfigError: Not a dataset of v3.0.
+        ConfigError: Not a dataset of version 3.0.
     """
     try:
         info = json.loads((folder / "meta" / "info.json").read_text(encoding="utf-8"))
         version, features = info["codebase_version"], info["features"]
         videos = tuple(key for key, f in features.items() if f["dtype"] == "video")
         vectors = {
-            key: _columns_of(f)
+            key: _column_names(f)
             for key, f in features.items()
             if len(f["shape"]) == 1 and key not in COUNTERS and f["dtype"] not in ("video", "image", "string")
         }
-        seen = {key: f for key, f in features.items() if f["dtype"] in ("image", "video")}
-        images = {key: (f["shape"][0], f["shape"][1]) for key, f in seen.items()}
-        head = Head(int(info["fps"]), str(info["robot_type"]), vectors, images, info.get("vla_ros", {}), videos)
+        image_features = {key: f for key, f in features.items() if f["dtype"] in ("image", "video")}
+        images = {key: (f["shape"][0], f["shape"][1]) for key, f in image_features.items()}
+        header = DatasetHeader(
+            int(info["fps"]), str(info["robot_type"]), vectors, images, info.get("vla_ros", {}), videos
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{folder} is not a LeRobot dataset ({error!r}).") from None
     if version != VERSION:
         raise ConfigError(
-            f"{folder} is a LeRobot dataset {version}; this version reads {VERSION}, which LeRobot makes of older ones "
-            "(convert_dataset_v21_to_v30)."
+            f"{folder} is a LeRobot dataset {version}; this version reads {VERSION}: convert it with LeRobot's "
+            "convert_dataset_v21_to_v30."
         )
-    if head.fps != info["fps"] or head.fps < 1:
-        raise ConfigError(
-            f"{folder} has {info['fps']} frames per second; a LeRobot dataset has a whole number of them."
-        )
-    return head, info
+    if header.fps != info["fps"] or header.fps < 1:
+        raise ConfigError(f"{folder} has {info['fps']} frames per second; the number must be an integer of at least 1.")
+    return header, info
 
 
-def _columns_of(feature: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names of a vector's columns; a list, or, in converted datasets, a list under one key ("motors"); else numbers."""
+def _column_names(feature: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of a vector's columns: a list, or a list under one key ("motors") in converted datasets; else indices."""
     names, count = feature["names"], feature["shape"][0]
     if isinstance(names, dict) and len(names) == 1:
         (names,) = names.values()
@@ -60,71 +60,76 @@ def _columns_of(feature: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def read_dataset(folder: Path, images: Collection[str] | None = None) -> Iterator[Frames]:
-    """The episodes of a dataset, ours or LeRobot's own, in order, one at a time.
+    """Yield the episodes of a dataset in order.
 
     Args:
-        folder: The dataset.
-        images: Those to decode; None for all.
+        folder: Folder of the dataset.
+        images: Image features to decode; None: all.
 
     Raises:
-        ConfigError: See `read_head`; or files are damaged, or hold other than what `info.json` says.
+        ConfigError: See `read_header`; or files are damaged or do not match `info.json`.
     """
-    head, info = read_head(folder)
-    wanted = [key for key in head.images if images is None or key in images]
+    header, info = read_header(folder)
+    selected = [key for key in header.images if images is None or key in images]
     frames = 0
     try:
-        about = pq.read_table(folder / "meta" / "episodes") if set(wanted) & set(head.videos) else pa.table({})
-        places = about.select([name for name in about.column_names if not name.startswith("stats/")]).to_pylist()
-        episodes = {row["episode_index"]: row for row in places}
+        meta = pq.read_table(folder / "meta" / "episodes") if set(selected) & set(header.videos) else pa.table({})
+        rows_of_meta = meta.select([name for name in meta.column_names if not name.startswith("stats/")]).to_pylist()
+        episodes = {row["episode_index"]: row for row in rows_of_meta}
         table = pq.read_table(folder / "meta" / "tasks.parquet")
         name = "task" if "task" in table.column_names else "__index_level_0__"
         tasks = dict(zip(table["task_index"].to_pylist(), table[name].to_pylist(), strict=True))
         for path in sorted((folder / "data").glob("*/*.parquet")):
-            whole = pq.read_table(path, columns=_columns(path, head, wanted))
-            numbers = whole["episode_index"].to_numpy()
-            cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-            for first, last in itertools.pairwise(cuts):
-                rows = whole.slice(first, last - first)
+            file_table = pq.read_table(path, columns=_selected_columns(path, header, selected))
+            indices = file_table["episode_index"].to_numpy()
+            bounds = [0, *(np.flatnonzero(np.diff(indices)) + 1).tolist(), len(indices)]
+            for first, last in itertools.pairwise(bounds):
+                rows = file_table.slice(first, last - first)
                 frames += len(rows)
-                seen = _videos(
-                    folder, head, wanted, info, episodes.get(rows["episode_index"][0].as_py(), {}), len(rows)
+                videos = _read_videos(
+                    folder, header, selected, info, episodes.get(rows["episode_index"][0].as_py(), {}), len(rows)
                 )
-                yield _frames(head, rows, wanted, seen, tasks[rows["task_index"][0].as_py()])
+                yield _frames(header, rows, selected, videos, tasks[rows["task_index"][0].as_py()])
     except ConfigError:
         raise
     except (OSError, KeyError, IndexError, ValueError, pa.ArrowException) as error:
         raise ConfigError(f"{folder} is damaged ({str(error).splitlines()[0]}).") from None
     if frames != info.get("total_frames"):
-        raise ConfigError(f"{folder} holds {frames} frames; its info.json says {info.get('total_frames')}.")
+        raise ConfigError(f"{folder} has {frames} frames; its info.json declares {info.get('total_frames')}.")
 
 
-def _columns(path: Path, head: Head, wanted: Collection[str]) -> list[str]:
-    """All of the file's but the images nobody asked for."""
-    return [name for name in pq.read_schema(path).names if name not in head.images or name in wanted]
+def _selected_columns(path: Path, header: DatasetHeader, selected: Collection[str]) -> list[str]:
+    """All columns of the file except image features that are not selected."""
+    return [name for name in pq.read_schema(path).names if name not in header.images or name in selected]
 
 
-def _videos(
-    folder: Path, head: Head, wanted: Collection[str], info: Mapping[str, Any], episode: Mapping[str, Any], count: int
+def _read_videos(
+    folder: Path,
+    header: DatasetHeader,
+    selected: Collection[str],
+    info: Mapping[str, Any],
+    episode: Mapping[str, Any],
+    count: int,
 ) -> dict[str, Bytes]:
-    seen = {}
-    for key in (k for k in head.videos if k in wanted):
-        path, start = lerobot_video.place(folder, key, episode, info["video_path"])
-        seen[key] = lerobot_video.read_video(path, start, count, head.fps)
-    return seen
+    images = {}
+    for key in (k for k in header.videos if k in selected):
+        path, start_s = lerobot_video.locate(folder, key, episode, info["video_path"])
+        images[key] = lerobot_video.read_video(path, start_s, count, header.fps)
+    return images
 
 
-def _frames(head: Head, rows: Any, wanted: Collection[str], videos: dict[str, Bytes], task: str) -> Frames:
+def _frames(header: DatasetHeader, rows: Any, selected: Collection[str], videos: dict[str, Bytes], task: str) -> Frames:
     vectors, images = {}, dict(videos)
-    for key, names in head.vectors.items():
+    for key, names in header.vectors.items():
         values = np.array(rows[key].to_pylist(), dtype=np.float32).reshape(len(rows), -1)
         if values.shape[1] != len(names):
-            raise ConfigError(f"{key} has {values.shape[1]} numbers per frame; info.json says {len(names)}.")
+            raise ConfigError(f"{key} has {values.shape[1]} values per frame; info.json declares {len(names)}.")
         vectors[key] = values
-    for key in (k for k in wanted if k not in videos):
-        coded = [cell["bytes"] for cell in rows[key].to_pylist()]
-        if not all(coded):
-            raise ConfigError(f"{key} keeps its images outside the data files, which is not read.")
-        decoded: list[Any] = [cv2.imdecode(np.frombuffer(cell, dtype=np.uint8), cv2.IMREAD_COLOR) for cell in coded]
+    for key in (k for k in selected if k not in videos):
+        encoded = [row["bytes"] for row in rows[key].to_pylist()]
+        if not all(encoded):
+            raise ConfigError(f"{key} stores its images outside the data files, which is not supported.")
+        decoded: list[Any] = [cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR) for data in encoded]
         if any(image is None for image in decoded):
             raise ConfigError(f"an image of {key} cannot be decoded.")
         images[key] = np.stack(decoded)[..., ::-1].copy()

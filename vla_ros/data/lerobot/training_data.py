@@ -1,10 +1,10 @@
-"""Any LeRobot dataset as demonstrations to learn from: chunk labels are made from its actions.
+"""Training data from any LeRobot dataset: chunk labels are computed from its actions.
 
-Frame i of an episode, at time i/fps, holds the action that was sent then and was in force for one frame. So action
-i is taken as the target of time (i+1)/fps, which is also what `save_demos` writes; between these points the target is
-linear. Waypoint k of frame i is that line at i/fps + (k+1)·dt. Beyond the last action it is held: the arm comes to rest
-at the end of an episode, and a chunk that reaches over it says so. (LeRobot pads in the same way, but leaves the
-padding out of the loss; here the policy is to learn when it is done.)
+Frame i of an episode, at time i/fps, holds the action that was sent then and applied for one frame. Action i is
+therefore the target at time (i+1)/fps, which is also what `save_demos` writes; between these points the target is
+linear. Waypoint k of frame i is that line at i/fps + (k+1)·dt. The last action is held: the arm comes to rest at the
+end of an episode, and labels beyond the end contain this rest. (LeRobot pads in the same way but excludes the padding
+from the loss; here the policy learns to stop.)
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.core.records import Array
 from vla_ros.data.episodes import DemoInfo, Episode, Floats
 from vla_ros.policy.action_spline import SplineConfig
-from vla_ros.policy.inference.images import shrink
+from vla_ros.policy.inference.images import crop_and_resize
 
 if TYPE_CHECKING:
-    from vla_ros.data.lerobot.writer import Frames, Head
+    from vla_ros.data.lerobot.writer import DatasetHeader, Frames
 
 STATE, ACTION, CAMERA = "observation.state", "action", "observation.images."
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """A LeRobot dataset, and what its numbers mean.
+    """A LeRobot dataset and the meaning of its values.
 
     Attributes:
-        folder: Of the dataset (v3.0).
-        joints: The robot's names of the columns, in the order of the columns; empty where the dataset's own names are
-            the robot's, but for an ending like ".pos".
-        units: Of state and action: "rad" or "deg".
-        scale: Factor of a joint in place of that of `units`, where it is counted in something else [rad per unit].
-        cameras: Name of a camera to the dataset's feature; "observation.images.NAME" where not given.
+        folder: Folder of the dataset (v3.0).
+        joints: The robot's joint names in the order of the columns; empty if the names of the dataset are those of the
+            robot, apart from a suffix such as ".pos".
+        units: Units of state and action, "rad" or "deg".
+        scale: Joint to the factor that replaces the one of `units`, for other units [rad per unit].
+        cameras: Camera name to the feature of the dataset; default: "observation.images.NAME".
     """
 
     folder: str
@@ -49,7 +49,7 @@ class DataConfig:
     cameras: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check."""
+        """Check the values."""
         object.__setattr__(self, "joints", tuple(self.joints))
         require(isinstance(self.folder, str) and bool(self.folder), "data.folder must be the folder of a dataset.")
         if self.units not in ("rad", "deg"):
@@ -58,29 +58,29 @@ class DataConfig:
 
 
 def chunk_labels(actions: Floats, fps: float, spline: SplineConfig) -> Floats:
-    """Absolute targets on a chunk's grid, shape (T, K, J), of the actions (T, J) of one episode; see the top."""
+    """Absolute waypoints, shape (T, K, J), from the actions of one episode, shape (T, J); see the module docstring."""
     count = len(actions)
     times = (np.arange(count)[:, None] / fps + spline.dt_s * np.arange(1, spline.waypoints + 1)).ravel()
-    known = np.arange(1, count + 1) / fps
-    columns = [np.interp(times, known, column) for column in actions.T.astype(np.float64)]
+    action_times = np.arange(1, count + 1) / fps
+    columns = [np.interp(times, action_times, column) for column in actions.T.astype(np.float64)]
     return np.stack(columns, axis=-1).reshape(count, spline.waypoints, -1).astype(np.float32)
 
 
 def load_lerobot(
     config: DataConfig, task: str, robot: str, cameras: Sequence[str], image_size: int, spline: SplineConfig
 ) -> Iterator[tuple[DemoInfo, Episode]]:
-    """The episodes of a dataset as demonstrations for `robot`, one at a time.
+    """Yield the episodes of a dataset as demonstrations for `robot`.
 
     Raises:
-        ConfigError: No dataset of v3.0, damaged, without a camera that is asked for, with other joints than the robot,
-            with values that are not finite, or in other units than said.
+        ConfigError: Not a dataset of v3.0, damaged, a camera is missing, the joints are not those of the robot, values
+            are not finite, or the values cannot be in the declared units.
     """
-    from vla_ros.data.lerobot.reader import read_dataset, read_head
+    from vla_ros.data.lerobot.reader import read_dataset, read_header
 
     folder = Path(config.folder).expanduser()
-    head, _ = read_head(folder)
-    features = {name: _camera(config, head, name) for name in cameras}
-    joints = _joints(config, head, robot)
+    header, _ = read_header(folder)
+    features = {name: _camera_feature(config, header, name) for name in cameras}
+    joints = _joint_names(config, header, robot)
     limits = load_robot(robot).limits
     unknown = [name for name in config.scale if name not in joints]
     if unknown:
@@ -89,50 +89,54 @@ def load_lerobot(
     order = [limits.joints.index(name) for name in joints]
     info = DemoInfo(task, robot, joints, tuple(cameras), (), image_size, spline.dt_s, spline.waypoints)
     for number, frames in enumerate(read_dataset(folder, features.values())):
-        state, action = (_numbers(frames, key, number, joints) * factor for key in (STATE, ACTION))
+        state, action = (_finite_values(frames, key, number, joints) * factor for key in (STATE, ACTION))
         low, high = limits.lower[order], limits.upper[order]
         _check_units(folder, joints, state, low, high)
-        images = {n: np.stack([shrink(x, image_size) for x in frames.images[key]]) for n, key in features.items()}
-        labels = chunk_labels(action.astype(np.float32), head.fps, spline)
-        truth = np.zeros((len(frames), 0), dtype=np.float32)
-        yield info, Episode(images, state.astype(np.float32), labels, truth, frames.task, {"episode": number})
+        images = {
+            name: np.stack([crop_and_resize(image, image_size) for image in frames.images[key]])
+            for name, key in features.items()
+        }
+        labels = chunk_labels(action.astype(np.float32), header.fps, spline)
+        ground_truth = np.zeros((len(frames), 0), dtype=np.float32)
+        yield info, Episode(images, state.astype(np.float32), labels, ground_truth, frames.task, {"episode": number})
 
 
-def _camera(config: DataConfig, head: Head, name: str) -> str:
+def _camera_feature(config: DataConfig, header: DatasetHeader, name: str) -> str:
     key = config.cameras.get(name, CAMERA + name)
-    if key not in head.images:
-        there = ", ".join(k.removeprefix(CAMERA) for k in head.images) or "none"
+    if key not in header.images:
+        available = ", ".join(k.removeprefix(CAMERA) for k in header.images) or "none"
         raise ConfigError(
-            f'{config.folder} has no camera "{name}" ({key}); it has {there}: choose with cameras=[...], or say '
-            "which feature it is with data.cameras."
+            f'{config.folder} has no camera "{name}" ({key}); it has {available}: select with cameras=[...], '
+            "or map the camera to a feature with data.cameras."
         )
     return key
 
 
-def _joints(config: DataConfig, head: Head, robot: str) -> tuple[str, ...]:
-    """The robot's names of the columns of state and action."""
+def _joint_names(config: DataConfig, header: DatasetHeader, robot: str) -> tuple[str, ...]:
+    """The robot's joint names of the columns of state and action."""
     for key in (STATE, ACTION):
-        if key not in head.vectors:
-            raise ConfigError(f"{config.folder} has no {key}; it has {', '.join(head.vectors)}.")
-    state, action = head.vectors[STATE], head.vectors[ACTION]
+        if key not in header.vectors:
+            raise ConfigError(f"{config.folder} has no {key}; it has {', '.join(header.vectors)}.")
+    state, action = header.vectors[STATE], header.vectors[ACTION]
     if len(state) != len(action) or (not config.joints and state != action):
         raise ConfigError(f"{config.folder}: state ({', '.join(state)}) and action ({', '.join(action)}) differ.")
-    has = load_robot(robot).joints
-    own = tuple(n if n in has else n.rpartition(".")[0] or n for n in state)
+    robot_joints = load_robot(robot).joints
+    own = tuple(n if n in robot_joints else n.rpartition(".")[0] or n for n in state)
     names = config.joints or own
-    if names != own and sorted(names) == sorted(own) == sorted(has):
+    if names != own and sorted(names) == sorted(own) == sorted(robot_joints):
         raise ConfigError(
-            f"{config.folder} itself names its columns {', '.join(own)}; data.joints would swap them: leave it out."
+            f"{config.folder} names its columns {', '.join(own)}; data.joints would permute them: omit it."
         )
-    if len(names) != len(state) or sorted(names) != sorted(has):
+    if len(names) != len(state) or sorted(names) != sorted(robot_joints):
         raise ConfigError(
-            f'{config.folder} moves {", ".join(names)} ({len(state)} columns); robot "{robot}" has {", ".join(has)}: '
-            "give the robot's names in the order of the columns with data.joints=[...]."
+            f"{config.folder} has {len(state)} columns ({', '.join(names)}); "
+            f'robot "{robot}" has {", ".join(robot_joints)}: '
+            "list the robot's joint names in the order of the columns with data.joints=[...]."
         )
     return names
 
 
-def _numbers(frames: Frames, key: str, episode: int, joints: Sequence[str]) -> Floats:
+def _finite_values(frames: Frames, key: str, episode: int, joints: Sequence[str]) -> Floats:
     values = frames.vectors[key]
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
@@ -142,11 +146,11 @@ def _numbers(frames: Frames, key: str, episode: int, joints: Sequence[str]) -> F
 
 
 def _check_units(folder: Path, joints: Sequence[str], state: Floats, low: Array, high: Array) -> None:
-    """Refuse what cannot be radians of this robot: half of the frames further outside the range than its width."""
-    middle = np.median(state, axis=0)
-    room = high - low
-    for number in np.flatnonzero(~((middle >= low - room) & (middle <= high + room))).tolist():
+    """Raise if values cannot be radians: the median lies outside the joint range by more than the range's width."""
+    median = np.median(state, axis=0)
+    width = high - low
+    for number in np.flatnonzero(~((median >= low - width) & (median <= high + width))).tolist():
         raise ConfigError(
-            f"{folder}: {joints[number]} is mostly at {middle[number]:.3g}, the robot's range is {low[number]:.3g} to "
-            f"{high[number]:.3g} rad; say data.units=deg or data.scale if the data count otherwise."
+            f"{folder}: {joints[number]} has median {median[number]:.3g}, the robot's range is {low[number]:.3g} to "
+            f"{high[number]:.3g} rad; set data.units=deg or data.scale if the data have other units."
         )

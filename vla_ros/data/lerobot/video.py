@@ -1,6 +1,6 @@
-"""Video features of LeRobot datasets, read and written with PyAV: by time; one file per episode when written.
+"""Video features of LeRobot datasets, read by time and written one file per episode, with PyAV.
 
-A frame is found at `from_timestamp + frame_index/fps` of the file that `meta/episodes` names (LeRobot's own rule).
+A frame has the time `from_timestamp + frame_index/fps` of the file that `meta/episodes` names (LeRobot's rule).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def _av() -> Any:
 
 
 def read_video(path: Path, start_s: float, count: int, fps: float) -> Bytes:
-    """The `count` frames from `start_s` on, shape (count, H, W, 3), RGB.
+    """Read `count` frames from `start_s` on, shape (count, H, W, 3), RGB.
 
     Raises:
-        ConfigError: PyAV is not installed, or the file is damaged or lacks one of them.
+        ConfigError: PyAV is not installed, the file is damaged, or a frame is missing.
     """
     av = _av()
     frames: list[Bytes] = []
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            # To the key frame at or before it; what lies between is decoded and dropped.
+            # Seek to the key frame at or before the first frame; the frames between are decoded and dropped.
             container.seek(max(0, int((start_s - 0.5 / fps) / stream.time_base)), stream=stream)
             for frame in container.decode(stream):
                 due = start_s + len(frames) / fps
@@ -50,19 +50,19 @@ def read_video(path: Path, start_s: float, count: int, fps: float) -> Bytes:
                         return np.stack(frames)
     except (av.FFmpegError, OSError, IndexError) as error:
         raise ConfigError(f"{path} cannot be decoded ({str(error).splitlines()[0]}).") from None
-    raise ConfigError(f"{path} ends {count - len(frames)} frames early.")
+    raise ConfigError(f"{path} ends {count - len(frames)} frames too early.")
 
 
 def write_video(path: Path, images: Bytes, fps: int) -> None:
-    """Images (T, H, W, 3), RGB, of even height and width, as H.264 with a key frame every second one; lossy.
+    """Write images, shape (T, H, W, 3), RGB, of even height and width, as lossy H.264; every second is a key frame.
 
     Raises:
-        ConfigError: PyAV is not installed, or a side is odd.
+        ConfigError: PyAV is not installed, or height or width is odd.
     """
     av = _av()
     height, width = images.shape[1:3]
     if height % 2 or width % 2:
-        raise ConfigError(f"a video needs an even height and width; got {height} x {width}.")
+        raise ConfigError(f"a video must have even height and width; got {height} x {width}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("h264", rate=fps, options=_OPTIONS)
@@ -73,8 +73,15 @@ def write_video(path: Path, images: Bytes, fps: int) -> None:
         container.mux(stream.encode())
 
 
-def place(root: Path, key: str, episode: Mapping[str, Any], path: str) -> tuple[Path, float]:
-    """File of `key` in which an episode lies, a row of `meta/episodes`, and the time at which it begins there [s]."""
+def locate(root: Path, key: str, episode: Mapping[str, Any], path: str) -> tuple[Path, float]:
+    """The file that contains the feature `key` of an episode, and the time at which the episode starts in it [s].
+
+    Args:
+        root: Folder of the dataset.
+        key: Name of the video feature.
+        episode: Row of `meta/episodes`.
+        path: Path template, `video_path` of `info.json`.
+    """
     chunk, file = (int(episode[f"videos/{key}/{part}_index"]) for part in ("chunk", "file"))
     return root / path.format(video_key=key, chunk_index=chunk, file_index=file), float(
         episode[f"videos/{key}/from_timestamp"]

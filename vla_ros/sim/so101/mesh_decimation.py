@@ -1,9 +1,8 @@
-"""Triangle meshes made light: vertex clustering with one quadric-optimal vertex per cell, in numpy.
+"""Mesh decimation by vertex clustering with one quadric-optimal vertex per voxel, in numpy.
 
-The method is out-of-core simplification (Lindstrom, "Out-of-core simplification of large polygonal
-models", 2000): space is cut into cubes, every cube that holds vertices keeps one, and that one lies where the
-summed squared distance to the planes of its triangles is least. Edges and flat faces survive that way, while
-plain averaging would round them off.
+The method is that of Lindstrom, "Out-of-core simplification of large polygonal models" (2000): space is divided into
+voxels, every occupied voxel keeps one vertex, and this vertex minimises the summed squared distance to the planes of
+its triangles. This preserves edges and flat faces, which averaging would round off.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from vla_ros.core.records import Array
+
 Faces = npt.NDArray[np.int64]
 
 _STL_RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -30,7 +30,7 @@ def read_stl(path: Path) -> Array:
         Corners of its triangles, shape (F, 3, 3), in the units of the file.
 
     Raises:
-        ValueError: The file is shorter than it says, or is not binary STL.
+        ValueError: The file is truncated, or is not binary STL.
     """
     data = path.read_bytes()
     count = int.from_bytes(data[_STL_HEADER : _STL_HEADER + 4], "little") if len(data) > _STL_HEADER + 4 else 0
@@ -48,34 +48,34 @@ def write_stl(path: Path, triangles: Array) -> None:
     path.write_bytes(bytes(_STL_HEADER) + len(triangles).to_bytes(4, "little") + records.tobytes())
 
 
-def decimate(triangles: Array, cell: float) -> Array:
-    """Cluster the vertices of a mesh.
+def decimate(triangles: Array, voxel: float) -> Array:
+    """Merge the vertices of a mesh that lie in the same voxel.
 
     Args:
         triangles: Corners, shape (F, 3, 3).
-        cell: Edge of the clustering cubes, same unit as the corners; details smaller than this vanish.
+        voxel: Edge of the voxels, in the unit of the corners; smaller details vanish.
 
     Returns:
-        Corners of the triangles left, shape (G, 3, 3), G <= F.
+        Corners of the remaining triangles, shape (G, 3, 3), G <= F.
     """
     corners = triangles.reshape(-1, 3)
     origin = corners.min(axis=0)
-    keys = np.floor((corners - origin) / cell + 0.5).astype(np.int64)
+    keys = np.floor((corners - origin) / voxel + 0.5).astype(np.int64)
     _, first, label = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     label = label.reshape(-1)
-    vertices = _optimal_vertices(triangles, corners, label, len(first), cell)
-    return vertices[_surviving(label.reshape(-1, 3))]
+    vertices = _optimal_vertices(triangles, corners, label, len(first), voxel)
+    return vertices[_nondegenerate(label.reshape(-1, 3))]
 
 
-def _surviving(faces: Faces) -> Faces:
+def _nondegenerate(faces: Faces) -> Faces:
     a, b, c = faces.T
     faces = faces[(a != b) & (b != c) & (c != a)]
     _, first = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
     return faces[np.sort(first)]
 
 
-def _optimal_vertices(triangles: Array, corners: Array, label: Faces, count: int, cell: float) -> Array:
-    """Per cell, the point of least summed squared distance to the planes of its triangles; shape (count, 3)."""
+def _optimal_vertices(triangles: Array, corners: Array, label: Faces, count: int, voxel: float) -> Array:
+    """Per voxel, the point of minimum summed squared distance to the planes of its triangles, shape (count, 3)."""
     members = np.bincount(label, minlength=count)[:, None]
     centre = np.stack([np.bincount(label, corners[:, k], count) for k in range(3)], axis=1) / members
     plane = np.repeat(_normals(triangles), 3, axis=0)
@@ -86,12 +86,12 @@ def _optimal_vertices(triangles: Array, corners: Array, label: Faces, count: int
         b[:, i] = np.bincount(label, plane[:, i] * offset, count)
         for j in range(3):
             a[:, i, j] = np.bincount(label, plane[:, i] * plane[:, j], count)
-    # Directions that the planes do not determine (flat or straight cells) stay at the mean.
+    # Directions that the planes do not determine (planar or straight voxels) stay at the mean.
     values, axes = np.linalg.eigh(a)
     significant = values > 1e-3 * np.maximum(values[:, -1:], 1e-30)
     inverse = np.where(significant, 1.0 / np.where(significant, values, 1.0), 0.0)
     local = np.einsum("nij,nj->ni", axes, inverse * np.einsum("nji,nj->ni", axes, b))
-    return np.asarray(centre + np.clip(local, -cell, cell))
+    return np.asarray(centre + np.clip(local, -voxel, voxel))
 
 
 def _normals(triangles: Array) -> Array:

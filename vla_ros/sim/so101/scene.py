@@ -1,4 +1,4 @@
-"""The scene as one compiled MuJoCo model: table, arm, cube, bowl, cameras, light."""
+"""The SO-101 scene as one compiled MuJoCo model: table, arm, cubes, bowl, cameras, light."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from vla_ros.sim.so101.assets import arm_folder, light_meshes
+from vla_ros.core.records import Array
+from vla_ros.sim.so101.assets import arm_folder, decimated_meshes
 from vla_ros.sim.so101.tasks import BOWL_RADIUS_M, CUBE_HALF_M, CUBES
-
-Array = npt.NDArray[np.float64]
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 CAMERAS = ("front", "wrist")
 CUBE_NAMES = ("cube", "other")
-"""Bodies, joints and geoms: the cube that the sentence asks for, and the other one, where there are two."""
+"""Names of bodies, joints and geoms: the target cube, and the other one of a task with two cubes."""
 CUBE_MASS_KG = 0.025
 BOWL_HEIGHT_M = 0.034
 BOWL_FLOOR_M = 0.004
 BOWL_FLOOR_RADIUS_M = 0.040
 GRIPPER_TORQUE_NM = 1.2
-"""Torque limit of the gripper servo [N m]; on the real arm, too, it is set well under the other servos'."""
+"""Torque limit of the gripper servo [N m]; it is also below the other servos' limit on the real arm."""
 
 _WORLD_BITS = {"contype": 1, "conaffinity": 3}
 _ARM_BITS = {"contype": 2, "conaffinity": 1}
@@ -37,19 +36,19 @@ def build_model(timestep_s: float = 0.002, cubes: int = 1) -> mujoco.MjModel:
 
     Args:
         timestep_s: Step of the physics [s].
-        cubes: How many, 1 or 2.
+        cubes: Number of cubes, 1 or 2.
 
     Returns:
-        A model with the six joints of the arm, one or two free cubes (of `CUBE_NAMES`) and a placed bowl ("bowl", a
-        mocap body).
+        A model with the six joints of the arm, one or two free cubes (of `CUBE_NAMES`) and a bowl ("bowl", a mocap
+        body).
     """
     spec = mujoco.MjSpec.from_file(str(arm_folder() / "so101_new_calib.xml"))
     spec.modelname = "vla_ros"
-    spec.meshdir = str(light_meshes())
+    spec.meshdir = str(decimated_meshes())
     _options(spec, timestep_s)
-    _dress_arm(spec)
+    _colour_arm(spec)
     _add_collisions(spec)
-    _add_room(spec)
+    _add_surroundings(spec)
     for name in CUBE_NAMES[:cubes]:
         _add_cube(spec, name)
     _add_bowl(spec)
@@ -74,7 +73,7 @@ def _options(spec: mujoco.MjSpec, timestep_s: float) -> None:
     spec.stat.center = [0.2, 0.0, 0.1]
 
 
-def _dress_arm(spec: mujoco.MjSpec) -> None:
+def _colour_arm(spec: mujoco.MjSpec) -> None:
     for material in spec.materials:
         material.rgba = _SERVO if material.name.startswith("sts3215") else _PRINTED
         material.specular = 0.25
@@ -86,7 +85,7 @@ def _dress_arm(spec: mujoco.MjSpec) -> None:
 
 
 def _add_collisions(spec: mujoco.MjSpec) -> None:
-    """Replace the arm's collision meshes by a few boxes and hulls; the hull of the hollow fixed jaw would fill it."""
+    """Replace the arm's collision meshes by boxes and convex hulls; a hull of the hollow fixed jaw would fill it."""
     for geom in [g for g in spec.geoms if g.group == 3]:
         spec.delete(geom)
     for link, mesh, place, quat in (
@@ -97,7 +96,7 @@ def _add_collisions(spec: mujoco.MjSpec) -> None:
         spec.body(link).add_geom(
             type=mujoco.mjtGeom.mjGEOM_MESH, meshname=mesh, pos=place, quat=quat, group=3, density=0, **_ARM_BITS
         )
-    # All in the frame of the gripper body at gripper angle 0: x across the jaws, -z along the fingers.
+    # In the frame of the gripper body at gripper angle 0: x across the jaws, -z along the fingers.
     gripper, jaw = spec.body("gripper"), spec.body("moving_jaw_so101_v1")
     box = {"type": mujoco.mjtGeom.mjGEOM_BOX, "group": 3, "density": 0, **_ARM_BITS}
     gripper.add_geom(name="palm", pos=(-0.003, 0, -0.028), size=(0.032, 0.024, 0.018), **box)
@@ -114,7 +113,7 @@ def _add_collisions(spec: mujoco.MjSpec) -> None:
 
 
 def _finger(side: float) -> tuple[Array, Array]:
-    """Middle and axes of a finger's box, its inner face from (0.0079, -0.107) to (0.0130, -0.050) in x, z [m]."""
+    """Centre and axes of a finger's box, its inner face from (0.0079, -0.107) to (0.0130, -0.050) in x, z [m]."""
     tip, root = np.array([side * 0.0079, 0.0, -0.107]), np.array([side * 0.0130, 0.0, -0.050])
     along = (root - tip) / np.linalg.norm(root - tip)
     lateral = np.array([0.0, 1.0, 0.0])
@@ -123,7 +122,7 @@ def _finger(side: float) -> tuple[Array, Array]:
     return (tip + root) / 2 + outward * 0.003, axes
 
 
-def _add_room(spec: mujoco.MjSpec) -> None:
+def _add_surroundings(spec: mujoco.MjSpec) -> None:
     spec.add_texture(
         name="sky",
         type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
@@ -165,7 +164,7 @@ def _add_room(spec: mujoco.MjSpec) -> None:
 
 
 def wood_grain(size: int) -> npt.NDArray[np.uint8]:
-    """A quiet pattern of boards and grain, the same every time; shape (size, size, 3) uint8."""
+    """A deterministic texture of boards and grain, shape (size, size, 3) uint8."""
     rng = np.random.default_rng(7)
     u, v = np.meshgrid(np.arange(size) / size, np.arange(size) / size)
     boards = 5
@@ -197,7 +196,7 @@ def _add_cube(spec: mujoco.MjSpec, name: str) -> None:
 
 
 def _add_bowl(spec: mujoco.MjSpec) -> None:
-    """A bowl of revolution to look at, and a disc with a ring of slanted boxes to touch."""
+    """A surface of revolution as visual geometry; a disc with a ring of tilted boxes as collision geometry."""
     bowl = spec.worldbody.add_body(name="bowl", pos=(0.2, 0.12, 0.0), mocap=True)
     outer, thick = BOWL_RADIUS_M, 0.003
     profile = [
@@ -233,13 +232,13 @@ def _add_bowl(spec: mujoco.MjSpec) -> None:
 
 
 def in_bowl(cube: Array, bowl: Array) -> bool:
-    """Whether a cube with its middle at `cube`, shape (3,), lies in a bowl that stands at `bowl`, shape (3,) [m]."""
-    aside = float(np.linalg.norm(cube[:2] - bowl[:2]))
-    return aside < BOWL_FLOOR_RADIUS_M and float(cube[2] - bowl[2]) < BOWL_HEIGHT_M
+    """Whether a cube centred at `cube`, shape (3,), lies in a bowl at `bowl`, shape (3,) [m]."""
+    distance = float(np.linalg.norm(cube[:2] - bowl[:2]))
+    return distance < BOWL_FLOOR_RADIUS_M and float(cube[2] - bowl[2]) < BOWL_HEIGHT_M
 
 
 def _revolve(profile: list[tuple[float, float]], segments: int) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Turn a closed profile of (radius, height) about the vertical; vertices (V, 3), faces (F, 3)."""
+    """Surface of revolution of a closed profile of (radius, height); vertices (V, 3), faces (F, 3)."""
     angles = 2.0 * math.pi * np.arange(segments) / segments
     rings = [np.stack([r * np.cos(angles), r * np.sin(angles), np.full(segments, z)], axis=1) for r, z in profile[1:-1]]
     vertices = np.concatenate([*rings, [[0.0, 0.0, profile[0][1]], [0.0, 0.0, profile[-1][1]]]])
@@ -259,14 +258,14 @@ def _revolve(profile: list[tuple[float, float]], segments: int) -> tuple[Array, 
 def _add_cameras(spec: mujoco.MjSpec) -> None:
     for camera in list(spec.cameras):
         spec.delete(camera)
-    # In front of the arm, looking back at it from above.
+    # In front of and above the arm, looking back at it.
     position, target = np.array([0.68, 0.015, 0.42]), np.array([0.13, 0.015, 0.075])
     spec.worldbody.add_camera(name="front", pos=position, quat=look_at(position, target), fovy=44.0)
     spec.body("gripper").add_camera(name="wrist", pos=(0.0, 0.055, -0.015), euler=(-0.55, 0.0, 0.0), fovy=72.0)
 
 
 def look_at(position: Array, target: Array) -> Array:
-    """Orientation of a camera at `position` that looks at `target` with the vertical up, quaternion (4,)."""
+    """Orientation of a camera at `position` that looks at `target` with z up, quaternion (4,)."""
     back = (position - target) / np.linalg.norm(position - target)
     right = np.cross([0.0, 0.0, 1.0], back)
     right /= np.linalg.norm(right)

@@ -1,4 +1,4 @@
-"""MuJoCo's own window on a world."""
+"""MuJoCo's passive viewer for a world."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from vla_ros.sim.so101.world import World
 
 
 def open_viewer(world: World) -> Any:
-    """A passive window: `sync()` shows the present state, `is_running()` says whether it is still open.
+    """Open a passive viewer: `sync()` shows the current state, `is_running()` is false once it was closed.
 
     Raises:
-        ConfigError: No window can be opened here.
+        ConfigError: No window can be opened on this machine.
     """
     import mujoco.viewer
 
     try:
         return mujoco.viewer.launch_passive(world.model, world.data)
-    except Exception as error:  # whatever the window system has to say
-        raise ConfigError(f"no window can be opened here ({error}); leave out --view.") from None
+    except Exception as error:  # the window system raises many types
+        raise ConfigError(f"no window can be opened on this machine ({error}); omit --view.") from None

@@ -1,4 +1,4 @@
-"""The simulated arm, table, cubes and bowl: commanded, stepped, photographed and judged."""
+"""The simulated arm, table, cubes and bowl: command, step, snapshot, ground truth and success."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from vla_ros.core.records import Array
 from vla_ros.sim.so101.scene import CUBE_NAMES, JOINTS, build_model, in_bowl
 from vla_ros.sim.so101.tasks import CUBE_HALF_M, Appearance, Layout, Task, get_task, sample_layout
 
-Array = npt.NDArray[np.float64]
-
 HOME = (0.0, -1.05, 0.55, 1.5, 0.0, 0.5)
-"""Where the arm starts [rad]: back and up, jaws half open towards the work area."""
+"""Start position of the arm [rad]: retracted and raised, jaws half open."""
 GRASP_POINT_M = (0.0056, 0.0, -0.098)
-"""Middle of a held cube in the frame of the body "gripper": x across the jaws, -z along the fingers [m]."""
-_REST_SPEED_M_S = 0.02
-_AWAY_M = 0.045
+"""Centre of a held cube in the frame of the body "gripper": x across the jaws, -z along the fingers [m]."""
+_MAX_REST_SPEED_M_S = 0.02
+_MIN_TOOL_DISTANCE_M = 0.045
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
-    """Everything a scripted expert or a judge may know, at one instant.
+class GroundTruth:
+    """The complete state of the scene at one instant, for the scripted expert and for checking success.
 
-    "The cube" is the one that the sentence asks for; of another one only the judge needs to know, for `success`.
+    "The cube" is the one that the instruction names; another cube only matters for `success`.
 
     Attributes:
         time_s: Simulated time [s].
         joint_positions: Measured, order of `World.joints`, shape (6,) [rad].
         joint_velocities: Measured, shape (6,) [rad/s].
-        commanded: Targets in force, shape (6,) [rad].
-        cube_position: Middle of the cube, shape (3,) [m].
-        cube_quaternion: Its orientation, w first, shape (4,).
-        cube_speed: Speed of its middle [m/s].
-        bowl_position: Middle of the bowl's foot, shape (3,) [m].
-        tool_position: Where the middle of a held cube would be, shape (3,) [m].
+        commanded: Current targets, shape (6,) [rad].
+        cube_position: Centre of the cube, shape (3,) [m].
+        cube_quaternion: Orientation of the cube, w first, shape (4,).
+        cube_speed: Speed of the centre of the cube [m/s].
+        bowl_position: Centre of the bowl's foot, shape (3,) [m].
+        tool_position: Tool point, which is the centre of a held cube, shape (3,) [m].
         tool_rotation: Axes of the gripper as columns, shape (3, 3).
-        held: Both fingers touch the cube.
-        touched: Any part of the arm touches the cube.
-        success: The task is done; see `World.success`.
+        held: Whether both fingers touch the cube.
+        touched: Whether any part of the arm touches the cube.
+        success: Whether the task is done; see `World.success`.
     """
 
     time_s: float
@@ -59,8 +58,8 @@ class Truth:
     success: bool
 
     def __eq__(self, other: object) -> bool:
-        """Whether every value is the same."""
-        if not isinstance(other, Truth):
+        """Whether every value is equal."""
+        if not isinstance(other, GroundTruth):
             return NotImplemented
         return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
@@ -69,14 +68,14 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """All that is needed to draw the world at one instant, detached from it.
+    """Everything needed to render the world at one instant, copied from it.
 
     Attributes:
         time_s: Simulated time [s].
         qpos: Positions of all joints of the model, shape (nq,).
-        mocap_pos: Positions of the placed bodies, shape (nmocap, 3) [m].
+        mocap_pos: Positions of the mocap bodies, shape (nmocap, 3) [m].
         mocap_quat: Their orientations, shape (nmocap, 4).
-        appearance: Colours, light and camera placement then in force.
+        appearance: Colours, light and camera placement.
     """
 
     time_s: float
@@ -89,13 +88,13 @@ class Snapshot:
 class World:
     """One arm in one scene.
 
-    A target given to `command` is held until the next, as a forward position controller does. The world is
-    not locked: one thread steps it; what another thread draws, it draws from a `Snapshot`.
+    A target given to `command` is held until the next one, as by a forward position controller. The world is not
+    thread safe: one thread steps it, other threads render from a `Snapshot`.
 
     Attributes:
-        task: The task in force.
+        task: The current task.
         joints: Names of the joints, in the order of every array (6).
-        home: Where the arm starts, shape (6,) [rad].
+        home: Start position of the arm, shape (6,) [rad].
     """
 
     def __init__(self, task: str = "pick_place", timestep_s: float = 0.002) -> None:
@@ -103,7 +102,7 @@ class World:
 
         Args:
             task: Name of the task.
-            timestep_s: Step of the physics, above 0 and at most 0.004 [s].
+            timestep_s: Step of the physics, greater than 0 and at most 0.004 [s].
 
         Raises:
             UnknownName: There is no such task; the text names the nearest. It is a `ValueError`.
@@ -133,17 +132,17 @@ class World:
 
     @property
     def model(self) -> mujoco.MjModel:
-        """The compiled model; shared, not to be changed."""
+        """The compiled model; shared, must not be modified."""
         return self._model
 
     @property
     def data(self) -> mujoco.MjData:
-        """Its state; shared, for looking only."""
+        """The state of the model; shared, must not be modified."""
         return self._data
 
     @property
     def instruction(self) -> str:
-        """The task as a sentence; of two cubes it names the one that the seed chose."""
+        """The instruction; of two cubes it names the one that the seed chose."""
         return self._instruction
 
     @property
@@ -157,22 +156,22 @@ class World:
         return float(self._data.time)
 
     def reset(self, seed: int) -> None:
-        """Start over: arm at home and at rest, time 0, scene and appearance chosen by the seed alone."""
+        """Start an episode: arm at home and at rest, time 0, scene and appearance chosen by the seed alone."""
         mujoco.mj_resetData(self._model, self._data)
         self._data.qpos[self._joint_qpos] = self.home
         self._data.ctrl[:] = self.home
-        self._place(sample_layout(self.task, np.random.default_rng(_checked(seed))))
+        self._place(sample_layout(self.task, np.random.default_rng(_check_seed(seed))))
 
     def rearrange(self, seed: int) -> None:
-        """Lay the scene anew while the arm stays as it is and time runs on.
+        """Draw a new scene while arm and time continue.
 
-        The scene is the one `reset(seed)` makes, or the first after it in the seed's sequence that does not
-        put the cube or the bowl into the arm.
+        The scene is the one of `reset(seed)`, or the first after it in the seed's sequence in which neither cube nor
+        bowl collides with the arm.
         """
-        rng = np.random.default_rng(_checked(seed))
+        rng = np.random.default_rng(_check_seed(seed))
         for _ in range(200):
             self._place(sample_layout(self.task, rng))
-            if not self._arm_in_the_way():
+            if not self._arm_obstructs_scene():
                 return
 
     def _place(self, layout: Layout) -> None:
@@ -184,7 +183,7 @@ class World:
         self._instruction, self._appearance = layout.instruction, layout.appearance
         mujoco.mj_forward(self._model, self._data)
 
-    def _arm_in_the_way(self) -> bool:
+    def _arm_obstructs_scene(self) -> bool:
         if any(self._touches(self._arm_geoms, geom) for geom in self._cube_geoms):
             return True
         tool = self._tool_position()
@@ -194,14 +193,14 @@ class World:
         return bool(low and (near_cube or near_bowl))
 
     def command(self, positions: npt.ArrayLike) -> None:
-        """Give the servos absolute targets, held until the next call.
+        """Set absolute servo targets, held until the next call.
 
         Args:
-            positions: In the order of `joints`, shape (6,) [rad]; a target outside a joint's range pulls it to
-                the end of the range.
+            positions: In the order of `joints`, shape (6,) [rad]; a target outside a joint's range moves the joint to
+                the end of its range.
 
         Raises:
-            ValueError: The shape is another, or a value is not finite; the targets in force stay.
+            ValueError: Wrong shape, or a value is not finite; the current targets are kept.
         """
         target = np.asarray(positions, dtype=np.float64)
         if target.shape != (len(JOINTS),):
@@ -228,29 +227,29 @@ class World:
         return np.array(self._data.qvel[self._joint_dof])
 
     def commanded(self) -> Array:
-        """Targets in force, shape (6,) [rad]."""
+        """Current targets, shape (6,) [rad]."""
         return np.array(self._data.ctrl)
 
     def success(self) -> bool:
-        """Whether the cube, and no other, lies at rest in the bowl, untouched, with the gripper away from it."""
+        """Whether only the named cube lies in the bowl, at rest, untouched, with the gripper away from it."""
         d = self._data
         cube = d.qpos[self._cube_qpos : self._cube_qpos + 3]
         speed = float(np.linalg.norm(d.qvel[self._cube_dof : self._cube_dof + 3]))
         return bool(
             in_bowl(cube, d.mocap_pos[0])
-            and speed < _REST_SPEED_M_S
+            and speed < _MAX_REST_SPEED_M_S
             and not self._touches(self._arm_geoms)
-            and float(np.linalg.norm(self._tool_position() - cube)) > _AWAY_M
-            and not self.mistaken()
+            and float(np.linalg.norm(self._tool_position() - cube)) > _MIN_TOOL_DISTANCE_M
+            and not self.wrong_cube_in_bowl()
         )
 
-    def mistaken(self) -> bool:
-        """Whether a cube that the sentence does not ask for is in the bowl."""
+    def wrong_cube_in_bowl(self) -> bool:
+        """Whether a cube that the instruction does not name is in the bowl."""
         d = self._data
         return any(in_bowl(d.qpos[q : q + 3], d.mocap_pos[0]) for q in self._cubes_qpos[1:])
 
-    def truth(self) -> Truth:
-        """The state as it is, copied."""
+    def ground_truth(self) -> GroundTruth:
+        """The current state, copied."""
         q, v, d = self._cube_qpos, self._cube_dof, self._data
         finger = np.zeros(self._model.ngeom, dtype=bool)
         held = True
@@ -258,7 +257,7 @@ class World:
             finger[:] = False
             finger[geom] = True
             held = held and self._touches(finger)
-        return Truth(
+        return GroundTruth(
             time_s=self.time_s,
             joint_positions=self.joint_positions(),
             joint_velocities=self.joint_velocities(),
@@ -275,7 +274,7 @@ class World:
         )
 
     def snapshot(self) -> Snapshot:
-        """What a `Cameras` needs to draw this instant, copied."""
+        """What `Cameras` needs to render this instant, copied."""
         d = self._data
         return Snapshot(self.time_s, d.qpos.copy(), d.mocap_pos.copy(), d.mocap_quat.copy(), self._appearance)
 
@@ -284,7 +283,7 @@ class World:
         return np.asarray(self._data.xpos[self._gripper] + rotation @ np.array(GRASP_POINT_M))
 
     def _touches(self, geoms: npt.NDArray[np.bool_], cube: int | None = None) -> bool:
-        """Whether a cube, the one asked for if none is given, is in contact with any geom set in `geoms` (ngeom,)."""
+        """Whether a cube (a geom id, default: the named cube) is in contact with any geom set in `geoms` (ngeom,)."""
         pairs = self._data.contact.geom
         if len(pairs) == 0:
             return False
@@ -292,7 +291,7 @@ class World:
         return bool(geoms[pairs[with_cube]].any())
 
 
-def _checked(seed: int) -> int:
+def _check_seed(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"a seed must be a whole number, 0 or more; got {seed!r}.")
+        raise ValueError(f"a seed must be an integer of at least 0; got {seed!r}.")
     return int(seed)
