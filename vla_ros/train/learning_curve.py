@@ -1,4 +1,4 @@
-"""The curve of a run: one JSON object per line, in its folder; for TensorBoard and wandb too where asked for."""
+"""Learning curve of a run: one JSON object per line, and optionally TensorBoard and wandb."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 from vla_ros.core.errors import ConfigError
 
 
-class Curve:
-    """Rows of numbers by step. A row is on disk when it is written: nothing is lost with the process."""
+class LearningCurve:
+    """Values by optimizer step. Each row is flushed when it is added."""
 
     def __init__(self, path: Path, step: int, tensorboard: bool, wandb: Mapping[str, Any] | None = None) -> None:
-        """Go on after `step`: rows that lie beyond it, of a run that was cut, are taken away.
+        """Continue after `step`; later rows of an interrupted run are removed.
 
         Args:
             path: The file.
-            step: What has been done already.
+            step: Number of completed optimizer steps.
             tensorboard: Write for TensorBoard too.
-            wandb: The settings of a run that is to be shown by wandb too; None for one that is not.
+            wandb: Settings of a run that is logged to wandb too; None: no logging to wandb.
 
         Raises:
-            ConfigError: What is asked for is not installed, or wandb does not begin.
+            ConfigError: TensorBoard or wandb is requested and not installed, or wandb cannot start.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._board: Any = None
-        self._wandb = None if wandb is None else _wandb(path.parent.resolve(), wandb)
+        self._wandb = None if wandb is None else _start_wandb(path.parent.resolve(), wandb)
         if tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
@@ -40,7 +40,7 @@ class Curve:
         self._file = path.open("a", encoding="utf-8")
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """One row."""
+        """Add a row."""
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
         if self._board is not None:
@@ -50,7 +50,7 @@ class Curve:
             self._wandb.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close all files."""
         self._file.close()
         if self._board is not None:
             self._board.close()
@@ -58,21 +58,21 @@ class Curve:
             self._wandb.finish()
 
 
-def _wandb(folder: Path, settings: Mapping[str, Any]) -> Any:
+def _start_wandb(folder: Path, settings: Mapping[str, Any]) -> Any:
     try:
         import wandb
     except ModuleNotFoundError:
         raise ConfigError('track.wandb needs wandb: pip install "vla_ros[wandb]".') from None
     quiet = wandb.Settings(console="off", silent=True)
     try:
-        # A run that goes on is another one in the same group: wandb takes no step twice.
+        # A resumed run is a new wandb run in the same group, because wandb accepts each step only once.
         return wandb.init(project="vla_ros", group=folder.name, dir=str(folder), config=dict(settings), settings=quiet)
     except wandb.errors.Error as error:
-        raise ConfigError(f"wandb does not begin ({error}); WANDB_MODE=offline keeps the run here.") from None
+        raise ConfigError(f"wandb cannot start ({error}); WANDB_MODE=offline stores the run locally.") from None
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:
-    """The rows of a curve; a last line that was cut off is left out, no file is no rows."""
+    """Rows of a curve; an incomplete last line is ignored, and a missing file has no rows."""
     rows: list[dict[str, Any]] = []
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():

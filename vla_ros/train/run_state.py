@@ -1,6 +1,6 @@
-"""An unfinished run on disk: everything that decides how it goes on, written whole or not at all, never unpickled.
+"""State of an unfinished run on disk: everything that determines how it continues; read without unpickling.
 
-One safetensors file; its header holds what are not tensors, as JSON.
+The state is one safetensors file, written atomically; values that are not tensors are JSON in its header.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.network.checkpoint import write_whole
+from vla_ros.policy.network.checkpoint import write_atomic
 from vla_ros.train.config import TrainConfig
 
-FORMAT = 1
+FORMAT = 2
+"""Version of the state. Version 1 had other key names."""
 KEY = "vla_ros_training"
-_FREE = ("evaluate", "demos.processes", "track.save_s", "track.tensorboard", "track.wandb")
-"""Settings that may differ when a run goes on, for they do not decide what is learned."""
+_FREE_SETTINGS = ("evaluate", "demos.processes", "track.save_s", "track.tensorboard", "track.wandb")
+"""Settings that may change when a run is resumed, because they do not affect what is learned."""
 
 
 def write_state(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
-    """Replace the state at `path`, as `write_whole` does."""
+    """Replace the state at `path` atomically."""
     text = json.dumps({"format": FORMAT, **header}, sort_keys=True, allow_nan=False)
     data = save({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, {KEY: text})
-    write_whole(path, data)
+    write_atomic(path, data)
 
 
 def read_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors and header.
 
     Raises:
-        ConfigError: It is not the state of a run, or one of another version.
+        ConfigError: It is not the state of a run, or has another format version.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -47,61 +48,65 @@ def read_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise ConfigError(
-            f"{path} is not the state of a run ({str(error).splitlines()[0]}); --no-resume begins anew."
+            f"{path} is not the state of a run ({str(error).splitlines()[0]}); --no-resume starts again."
         ) from None
     if header.get("format") != FORMAT:
         raise ConfigError(
-            f"{path} has state format {header.get('format')}; this version reads {FORMAT}; --no-resume begins anew."
+            f"{path} has state format {header.get('format')}; this version reads format {FORMAT}; --no-resume starts "
+            "again."
         )
     return tensors, header
 
 
-def settings(config: TrainConfig, seed: int, processes: int) -> dict[str, Any]:
-    """What must be the same for a run to go on: dotted names to plain values."""
-    flat: dict[str, Any] = {"seed": seed, "processes": processes}
+def resume_settings(config: TrainConfig, seed: int, world_size: int) -> dict[str, Any]:
+    """Settings that must be equal for a run to be resumed: dotted names to JSON values."""
+    flat: dict[str, Any] = {"seed": seed, "world_size": world_size}
 
-    def walk(prefix: str, data: Mapping[str, Any]) -> None:
+    def add(prefix: str, data: Mapping[str, Any]) -> None:
         for key, value in data.items():
             if isinstance(value, Mapping):
-                walk(f"{prefix}{key}.", value)
-            elif prefix + key not in _FREE:
+                add(f"{prefix}{key}.", value)
+            elif prefix + key not in _FREE_SETTINGS:
                 flat[prefix + key] = value
 
-    walk("", asdict(config))
+    add("", asdict(config))
     plain: dict[str, Any] = json.loads(json.dumps(flat, default=str))
     return plain
 
 
-def check_same(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on with other settings.
+def check_settings(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:
+    """Compare the settings of an unfinished run with the current ones.
 
     Raises:
-        ConfigError: They differ; the text names the first.
+        ConfigError: They differ; the text names the first difference.
     """
-    for key in sorted({*then, *now}):
-        if then.get(key) != now.get(key):
+    for key in sorted({*saved, *current}):
+        if saved.get(key) != current.get(key):
             raise ConfigError(
-                f"{path.parent} holds an unfinished run with {key} {then.get(key)}, not {now.get(key)}; give the same "
-                "settings, another --out, or --no-resume to begin anew."
+                f"{path.parent} has an unfinished run with {key} {saved.get(key)}, not {current.get(key)}; use the "
+                "same settings, another --out, or --no-resume to start again."
             )
 
 
 @contextlib.contextmanager
-def unbroken() -> Iterator[None]:
-    """What would raise KeyboardInterrupt waits for the end of what is done within, or half of it would be kept.
+def defer_interrupts() -> Iterator[None]:
+    """Delay `KeyboardInterrupt` until the end of the context, so that its content is executed completely.
 
-    That is Ctrl-C, and SIGTERM where a command takes it for one. A signal that is ignored stays ignored.
+    This applies to Ctrl-C, and to SIGTERM if its handler raises `KeyboardInterrupt`. An ignored signal stays ignored.
     """
-    both = (signal.SIGINT, signal.SIGTERM)
-    here = threading.current_thread() is threading.main_thread()
-    held = [n for n in both if here and signal.getsignal(n) is signal.default_int_handler]
-    asked: list[int] = []
-    for number in held:
-        signal.signal(number, lambda number, _frame: asked.append(number))
+    main_thread = threading.current_thread() is threading.main_thread()
+    deferred = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if main_thread and signal.getsignal(number) is signal.default_int_handler
+    ]
+    received: list[int] = []
+    for number in deferred:
+        signal.signal(number, lambda number, _frame: received.append(number))
     try:
         yield
     finally:
-        for number in held:
+        for number in deferred:
             signal.signal(number, signal.default_int_handler)
-    if asked:
+    if received:
         raise KeyboardInterrupt

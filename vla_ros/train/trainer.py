@@ -1,15 +1,15 @@
-"""One training run from nothing to a checkpoint: record, learn, let the policy try, learn from that, keep.
+"""One training run from recording to a checkpoint: demonstrations, training, DAgger rounds, validation, saved states.
 
-Progress is counted in optimizer steps, so the same command and seed repeat the same run. Minutes are a
-cap: when they would run out first, progress follows the clock and everything ends earlier, annealed.
+Progress is counted in optimizer steps, so the same command with the same seed repeats the same run. The time limit is a
+cap: if it would be reached first, progress follows the clock and the run ends earlier, with the same annealing.
 
-A run that was cut goes on from `training.safetensors`, which is gone when it is finished. As long as steps and not the
-clock decide, it ends in the same bytes as one that was not cut.
+An interrupted run is resumed from `training.safetensors`, which is deleted when the run is complete. If steps and not
+the clock determine the end, the resumed run ends with the same bytes as an uninterrupted one.
 """
 
 from __future__ import annotations
 
-import time
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,32 +22,34 @@ from vla_ros.config import load_robot
 from vla_ros.core.errors import ConfigError
 from vla_ros.evaluation.evaluate import evaluate
 from vla_ros.policy.network.checkpoint import CheckpointInfo, save_checkpoint
+from vla_ros.sim.base import EVALUATION_SEED
 from vla_ros.train.batches import BatchMaker
 from vla_ros.train.collection import Collection
-from vla_ros.train.config import EVALUATION_SEED, TrainConfig
-from vla_ros.train.distributed import Machines, find_machines
+from vla_ros.train.config import TrainConfig
+from vla_ros.train.distributed import SingleProcess, connect_processes
 from vla_ros.train.learner import Learner
-from vla_ros.train.learning_curve import Curve
-from vla_ros.train.run_state import check_same, read_state, settings, unbroken, write_state
-from vla_ros.train.validation import open_loop
+from vla_ros.train.learning_curve import LearningCurve
+from vla_ros.train.loop import Milestone, StepPace, TrainingLoop
+from vla_ros.train.run_state import check_settings, defer_interrupts, read_state, resume_settings, write_state
+from vla_ros.train.validation import open_loop_error
 
 _VALIDATION_SEED = 10 * EVALUATION_SEED
-"""Scenes of the validations: of neither training nor evaluation."""
+"""First seed of the closed-loop validation scenes, which are used for neither training nor evaluation."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """What was asked for.
+class TrainingRequest:
+    """Arguments of a training run.
 
     Attributes:
         config: The settings.
-        seed: Of weights, batches and scenes.
-        minutes: Cap on everything but the closing evaluation.
+        seed: Seed of weights, batches and scenes.
+        minutes: Time limit for everything except the final evaluation [min].
         out: Folder of demonstrations and checkpoint.
-        command: As typed; kept in the checkpoint.
-        resume: Go on with an unfinished run in `out`, if there is one.
-        threads: CPU threads, 0 for those of the unfinished run or, without one, for torch's own choice: sums on another
-            number of threads differ in their last bits.
+        command: The command line; stored in the checkpoint.
+        resume: Resume an unfinished run in `out`, if there is one.
+        threads: CPU threads; sums with another number of threads differ in their last bits. 0: the number of the
+            unfinished run, or torch's default without one.
     """
 
     config: TrainConfig
@@ -60,12 +62,12 @@ class Run:
 
     @property
     def state(self) -> Path:
-        """What an unfinished run goes on from."""
+        """File of the state of an unfinished run."""
         return self.out / "training.safetensors"
 
     @property
     def curve(self) -> Path:
-        """Loss and validation by step."""
+        """File of the learning curve."""
         return self.out / "curve.jsonl"
 
     @property
@@ -75,219 +77,205 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """The file that will be made."""
+        """File of the resulting checkpoint."""
         return self.out / "policy.safetensors"
 
 
 class Trainer:
-    """The run at work."""
+    """Executes a training run."""
 
-    def __init__(self, order: Run, machines: Machines | None = None) -> None:
-        """Start the clock."""
-        self.order, self.config = order, order.config
-        self.machines = machines or find_machines()
-        self._began = time.monotonic()
-        self._end = self._began + 60.0 * order.minutes
-        self._started = self._began
-        self._spent_s = self._learned_s = 0.0  # in earlier sittings: altogether, and learning
+    def __init__(self, request: TrainingRequest, distributed: SingleProcess | None = None) -> None:
+        """Start the clock; `distributed` are the processes that share the run, found automatically if not given."""
+        self.request, self.config = request, request.config
+        self.distributed = distributed or connect_processes()
+        self._pace = StepPace(request.config.steps, request.minutes)
         self._learner: Learner | None = None
-        self._curve: Curve | None = None
-        self._data = Collection(self.config, order.seed, order.demos, self.machines)
+        self._curve: LearningCurve | None = None
+        self._data = Collection(self.config, request.seed, request.demos, self.distributed)
         self._rounds = 0
-        self._settings = settings(order.config, order.seed, self.machines.processes)
+        self._settings = resume_settings(request.config, request.seed, self.distributed.world_size)
 
     def run(self) -> Path:
-        """Do everything; an interrupt still saves what has been learned.
+        """Execute the run and return the checkpoint; an interrupt saves what has been learned.
 
         Raises:
-            ConfigError: The minutes were over before the first step; the data, or an unfinished run, do not fit.
-            KeyboardInterrupt: Passed on, after saving.
+            ConfigError: The time limit was reached before the first step, or the data or an unfinished run do not fit.
+            KeyboardInterrupt: Raised again after saving.
         """
-        finished, m = False, self.machines
+        complete, d = False, self.distributed
         try:
-            old = self._unfinished()
-            self._threads(old[1] if old else {})
-            self._data.begin(old[1]["files"] if old else None)
-            if not len(self._data.learned):
-                raise ConfigError("there are no episodes to learn from.")
-            maker = BatchMaker(self._data.learned, self.config, self.order.seed, m.rank, m.processes)
-            self._learner = Learner(maker, self.config, self.order.seed, m)
-            if old is not None:
-                with unbroken():
-                    self._go_on(*old)
-            self._learn()
+            unfinished = self._read_unfinished()
+            self._set_threads(unfinished[1] if unfinished else {})
+            self._data.load(unfinished[1]["files"] if unfinished else None)
+            if not len(self._data.training):
+                raise ConfigError("there are no episodes to train on.")
+            batches = BatchMaker(self._data.training, self.config, self.request.seed, d.rank, d.world_size)
+            self._learner = Learner(batches, self.config, self.request.seed, d)
+            if unfinished is not None:
+                with defer_interrupts():
+                    self._resume(*unfinished)
+            self._train()
             if not self._learner.step_count:
-                raise ConfigError(f"{self.order.minutes} minutes left no time to learn; give more.")
-            finished = True
+                raise ConfigError(f"{self.request.minutes} minutes left no time for training; use a larger --minutes.")
+            complete = True
         except KeyboardInterrupt:
-            # Steps are not interrupted in their middle; of several processes none can count on the others.
-            if self._learner is not None and self._learner.step_count and m.processes == 1:
+            # An optimizer step is never interrupted. With several processes, the others may not reach this point.
+            if self._learner is not None and self._learner.step_count and d.world_size == 1:
                 self._save_state()
             raise
         finally:
-            self._close(finished)
-        return self.order.checkpoint
+            self._close(complete)
+        return self.request.checkpoint
 
-    def _close(self, finished: bool) -> None:
-        learner, m = self._learner, self.machines
+    def _close(self, complete: bool) -> None:
+        learner, d = self._learner, self.distributed
         if self._curve is not None:
             self._curve.close()
-        if learner is not None and learner.step_count and (finished or m.processes == 1):
+        if learner is not None and learner.step_count and (complete or d.world_size == 1):
             learner.collect()
-            if m.rank == 0:
-                self.save(self.order.checkpoint)
-                if finished:
-                    self.order.state.unlink(missing_ok=True)
-            m.wait()
+            if d.rank == 0:
+                self.save(self.request.checkpoint)
+                if complete:
+                    self.request.state.unlink(missing_ok=True)
+            d.barrier()
 
-    # ---- going on --------------------------------------------------------------------------------------------
+    # ---- saved states ------------------------------------------------------------------------------------------
 
-    def _unfinished(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        path = self.order.state
-        if not self.order.resume:
+    def _read_unfinished(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        path = self.request.state
+        if not self.request.resume:
             path.unlink(missing_ok=True)
         if not path.exists():
             return None
         tensors, header = read_state(path)
-        check_same(path, header["settings"], self._settings)
+        check_settings(path, header["settings"], self._settings)
         return tensors, header
 
-    def _threads(self, header: Mapping[str, Any]) -> None:
-        count = self.order.threads or int(header.get("threads", 0))
+    def _set_threads(self, header: Mapping[str, Any]) -> None:
+        count = self.request.threads or int(header.get("threads", 0))
         if count:
             torch.set_num_threads(count)
 
-    def _go_on(self, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
-        if header["frames"] != len(self._data.learned):
+    def _resume(self, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
+        if header["frames"] != len(self._data.training):
             raise ConfigError(
-                f"the unfinished run had {header['frames']} frames to learn from, now there are "
-                f"{len(self._data.learned)}; --no-resume begins anew."
+                f"the unfinished run had {header['frames']} training frames, now there are "
+                f"{len(self._data.training)}; --no-resume starts again."
             )
-        self._need().restore(tensors, header["learner"])
+        self._current_learner().restore(tensors, header["learner"])
         self._rounds = int(header["rounds"])
-        self._spent_s, self._learned_s = float(header["spent_s"]), float(header["learned_s"])
-        self._end -= self._spent_s
-        self._started = time.monotonic() - self._learned_s
-        if self.machines.rank == 0:
-            print(f"goes on at step {self._need().step_count} of {self.config.steps} ({self.order.state})")
+        self._pace.resume(float(header["total_s"]), float(header["training_s"]))
+        if self.distributed.rank == 0:
+            print(f"resumes at step {self._current_learner().step_count} of {self.config.steps} ({self.request.state})")
 
     def _save_state(self) -> None:
-        tensors, plain = self._need().state()
-        now = time.monotonic()
+        tensors, values = self._current_learner().state()
         header = {
             "settings": self._settings,
-            "learner": plain,
+            "learner": values,
             "files": self._data.files,
-            "frames": len(self._data.learned),
+            "frames": len(self._data.training),
             "rounds": self._rounds,
-            "spent_s": self._spent_s + now - self._began,
-            "learned_s": now - self._started,
+            "total_s": self._pace.total_s,
+            "training_s": self._pace.training_s,
             "threads": torch.get_num_threads(),
         }
-        if self.machines.rank == 0:
-            write_state(self.order.state, tensors, header)
+        if self.distributed.rank == 0:
+            write_state(self.request.state, tensors, header)
 
-    # ---- learning --------------------------------------------------------------------------------------------
+    # ---- training ----------------------------------------------------------------------------------------------
 
-    def _progress(self) -> float:
-        learner = self._need()
-        now = time.monotonic()
-        if now >= self._end:
-            return 1.0
-        return max(learner.step_count / self.config.steps, (now - self._started) / (self._end - self._started))
+    def _train(self) -> None:
+        learner, track, rank_0 = self._current_learner(), self.config.track, self.distributed.rank == 0
+        if rank_0:
+            wandb_settings = self._settings if track.wandb else None
+            self._curve = LearningCurve(self.request.curve, learner.step_count, track.tensorboard, wandb_settings)
+        validation = BatchMaker(self._data.validation, self.config, 0) if len(self._data.validation) else None
+        self._pace.start_training()
+        with tqdm(
+            total=self.config.steps, initial=learner.step_count, desc="train", unit="step", disable=not rank_0
+        ) as progress_bar:
 
-    def _learn(self) -> None:
-        learner, track, first = self._need(), self.config.track, self.machines.rank == 0
-        rounds = 0 if self.config.data is not None else self.config.demos.rounds
-        # The first round needs a policy that can already reach; the last, time to be learned from.
-        due = [0.30 + 0.45 * k / max(1, rounds - 1) for k in range(rounds)]
-        if first:
-            told = self._settings if track.wandb else None
-            self._curve = Curve(self.order.curve, learner.step_count, track.tensorboard, told)
-        held = BatchMaker(self._data.held, self.config, 0) if len(self._data.held) else None
-        self._started, saved = time.monotonic() - self._learned_s, time.monotonic()
-        done, steps = learner.step_count, self.config.steps
-        with tqdm(total=steps, initial=done, desc="learn", unit="step", disable=not first) as bar:
-            while True:
-                late = time.monotonic() - saved >= track.save_s
-                progress, save = self.machines.told([self._progress(), float(late)])
-                if save and learner.step_count > done:
-                    self._save_state()
-                    done, saved = learner.step_count, time.monotonic()
-                if progress >= 1.0:
-                    break
-                if self._rounds < rounds and progress >= due[self._rounds]:
-                    self._dagger(self._rounds + 1)
-                    bar.unpause()
-                rate = learner.rate(progress)
-                with unbroken():
-                    parts = learner.step(progress)
-                    self._note(parts, rate)
-                bar.update()
+            def after_step(losses: Mapping[str, float]) -> None:
+                progress_bar.update()
                 if track.validate and learner.step_count % track.validate == 0:
-                    self._validate(held)
+                    self._validate(validation)
                 if learner.step_count % 20 == 0:
-                    bar.set_postfix({k: f"{v:.4f}" for k, v in parts.items()}, frames=len(self._data.learned))
+                    values = {k: f"{v:.4f}" for k, v in losses.items()}
+                    progress_bar.set_postfix(values, frames=len(self._data.training))
 
-    def _dagger(self, number: int) -> None:
-        learner = self._need()
-        self._data.record_round(number, self._draft())
-        with unbroken():
-            self._data.take_round(number)
+            def dagger_round(number: int) -> None:
+                self._dagger_round(number)
+                progress_bar.unpause()
+
+            rounds = 0 if self.config.data is not None else self.config.demos.rounds
+            # The first round needs a policy that reaches the cube; after the last, time to train on it is left.
+            milestones = [
+                Milestone(0.30 + 0.45 * k / max(1, rounds - 1), functools.partial(dagger_round, k + 1))
+                for k in range(self._rounds, rounds)
+            ]
+            TrainingLoop(
+                learner, self._pace, self._save_state, track.save_s, self._add_to_curve, after_step, milestones
+            ).run()
+
+    def _dagger_round(self, number: int) -> None:
+        learner = self._current_learner()
+        self._data.record_round(number, self._save_draft())
+        with defer_interrupts():
+            self._data.load_round(number)
             learner.maker.update()
             self._rounds = number
 
-    def _draft(self) -> Path:
-        """The policy of now, for the simulator's processes; every process must ask."""
-        path = self.order.out / "draft.safetensors"
-        self._need().collect()
-        if self.machines.rank == 0:
+    def _save_draft(self) -> Path:
+        """Save the current policy for the simulator processes; all processes must call it."""
+        path = self.request.out / "draft.safetensors"
+        self._current_learner().collect()
+        if self.distributed.rank == 0:
             self.save(path)
         return path
 
-    def _note(self, parts: Mapping[str, float], rate: float) -> None:
-        """A row of the curve, when one is due."""
-        step = self._need().step_count
+    def _add_to_curve(self, losses: Mapping[str, float], rate: float) -> None:
+        step = self._current_learner().step_count
         if self._curve is not None and step % self.config.track.every == 0:
-            self._curve.add(step, {"rate": rate, **parts})
+            self._curve.add(step, {"rate": rate, **losses})
 
-    def _validate(self, held: BatchMaker | None) -> None:
-        """Open loop on what is held out, closed loop in the simulator; every process must ask."""
-        learner = self._need()
+    def _validate(self, validation: BatchMaker | None) -> None:
+        """Open loop on the validation episodes and closed loop in simulation; all processes must call it."""
+        learner = self._current_learner()
         learner.collect()
         if self._curve is not None:
-            row = open_loop(learner.average, held) if held is not None else {}
+            row = open_loop_error(learner.average, validation) if validation is not None else {}
             if self.config.track.episodes:
-                draft = self.order.out / "draft.safetensors"
+                draft = self.request.out / "draft.safetensors"
                 self.save(draft)
-                row |= self._drive(draft)
+                row |= self._success_rate(draft)
             if row:
                 self._curve.add(learner.step_count, row)
-        self.machines.wait()
+        self.distributed.barrier()
 
-    def _drive(self, checkpoint: Path) -> dict[str, float]:
+    def _success_rate(self, checkpoint: Path) -> dict[str, float]:
         c = self.config
         results = evaluate(
             checkpoint, c.track.episodes, _VALIDATION_SEED, task=c.task, robot=c.robot, cameras=c.cameras,
             processes=c.demos.processes, quiet=True,
         )  # fmt: skip
-        return {"success": sum(r.success for r in results) / len(results), "tries": len(results)}
+        return {"success": sum(r.success for r in results) / len(results), "episodes": len(results)}
 
-    def _need(self) -> Learner:
+    def _current_learner(self) -> Learner:
         if self._learner is None:
-            raise RuntimeError("nothing is being learned yet.")
+            raise RuntimeError("training has not started.")
         return self._learner
 
     def save(self, path: Path, **notes: Any) -> None:
-        """Write the averaged weights."""
-        learner, data = self._need(), self._data.learned
+        """Write a checkpoint with the averaged weights; `notes` are added to its notes."""
+        learner, data = self._current_learner(), self._data.training
         info = CheckpointInfo(
             robot=load_robot(self.config.robot).name,
             instruction=data.episodes[0].instruction,
             model=replace(learner.average.config, auxiliary=0),
-            command=self.order.command,
-            seed=self.order.seed,
-            sentences=learner.maker.sentences.kept(),
+            command=self.request.command,
+            seed=self.request.seed,
+            instructions=learner.maker.instruction_encoder.embeddings(),
             notes={
                 "task": self.config.task,
                 "steps": learner.step_count,
