@@ -1,7 +1,7 @@
 """The policy contract: observation in, action chunk out; policies are found by name.
 
-A policy of your own needs `joints`, `cameras`, `infer` and `reset` (`SimplePolicy`) and the decorator `@policy("name")`.
-Derive it from `Policy` to declare more: a committed prefix, an uncertainty, a warm-up, units.
+A policy of your own needs `joints`, `cameras`, `infer` and `reset` (`SimplePolicy`), and the decorator
+`@policy("name")`. Derive it from `Policy` to declare more: a committed prefix, an uncertainty, a warm-up, units.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class Policy(ABC):
             RecordError: The observation lacks a camera or a joint, or has an unknown joint.
         """
 
-    def reset(self) -> None:
+    def reset(self) -> None:  # noqa: B027
         """Start a new episode. The default does nothing."""
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> None:  # noqa: B027
         """Do work that would delay the first chunk; called once before the first observation. Default: nothing."""
 
 
@@ -171,7 +171,7 @@ def make_policy(name: str, context: PolicyContext) -> Policy:
     """Make the policy called `name`.
 
     Args:
-        name: Name in the registry: "learned", "expert", "hold" or one of your own; "module:name" imports `module` first.
+        name: Name in the registry: "learned", "expert", "hold" or your own; "module:name" imports `module` first.
         context: What it can be made from.
 
     Raises:

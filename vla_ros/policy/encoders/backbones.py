@@ -1,10 +1,11 @@
-"""Hugging Face backbones as encoders, by name: `siglip`, `dinov2`, `florence2`, `smolvlm`.
+"""Pretrained Hugging Face backbones as image encoders: `siglip`, `dinov2`, `florence2`, `smolvlm`.
 
-Their own code out of `transformers` (the extra `backbones`), all cameras in one batch, one set of weights for all. What
-they say goes to the action transformer token by token. The two that know language may read the sentence themselves
-(`language: backbone`): then images and sentence go through the language part together.
+They use the model code of `transformers` (the extra `backbones`). All cameras are one batch with one set of weights.
+Their output goes to the action transformer token by token. The two vision-language models can also encode the
+instruction (`language: backbone`); images and instruction then pass through the language model together.
 
-Weights come from a folder, safetensors only; nothing is unpickled, no code of a model's own is run, no hub is asked.
+Weights are read from a local folder, as safetensors only: nothing is unpickled, no code of a model repository is
+executed, and no hub is contacted.
 """
 
 from __future__ import annotations
@@ -12,18 +13,17 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.encoders.keypoint import encoder
-
-if TYPE_CHECKING:
-    from vla_ros.policy.network.config import ModelConfig
+from vla_ros.policy.encoders.base import ImageEncoder, image_encoders
+from vla_ros.policy.network.config import ModelConfig
 
 EXTRA = 'pip install "vla_ros[backbones]"'
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -31,7 +31,7 @@ _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def _library(name: str) -> Any:
-    """The module `transformers`, which is never to ask a hub for anything."""
+    """The module `transformers`, in offline mode."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         return importlib.import_module("transformers")
@@ -40,29 +40,26 @@ def _library(name: str) -> Any:
 
 
 def _folder(weights: str) -> Path:
-    """The folder of weights, looked at before anything is read from it."""
+    """The folder of weights, checked before anything is read from it."""
     folder = Path(weights).expanduser()
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"there is no config.json in the folder of a backbone's weights, {folder}.")
+        raise ConfigError(f"the folder of the backbone's weights, {folder}, has no config.json.")
     if not any(folder.glob("*.safetensors")):
         raise ConfigError(f"there are no safetensors in {folder}; weights in other formats are not read.")
     return folder
 
 
-class Backbone(nn.Module):
-    """What all of them have in common; built as `cls(config)`.
+class Backbone(ImageEncoder):
+    """Base class of the backbones; one instance encodes all cameras.
 
     Attributes:
-        features: Numbers per token.
-        reads: Whether it can read the sentence.
+        classes: Names of the classes of configuration and model, in `transformers`.
+        colours: Mean and standard deviation that images are normalised with, per colour channel.
     """
 
-    every_camera = True
-    reads = False
-    classes = ("", "")
-    """Of configuration and model, in `transformers`."""
-    colours = _HALF
-    """Mean and deviation its images are normalised with."""
+    every_camera: ClassVar[bool] = True
+    classes: ClassVar[tuple[str, str]] = ("", "")
+    colours: ClassVar[tuple[tuple[float, ...], tuple[float, ...]]] = _HALF
     mean: Tensor
     std: Tensor
 
@@ -70,15 +67,16 @@ class Backbone(nn.Module):
         """Build, with the weights of the folder where one is given.
 
         Raises:
-            ConfigError: No library, no such weights, weights that lack something, or another size of images.
+            ConfigError: The library or the weights are missing, the weights are incomplete, or the size of images does
+                not fit.
         """
         super().__init__()
-        library, settings = _library(config.encoder), config.backbone
+        library, settings = _library(config.network.encoder), config.network.backbone
         shape_class, model_class = (getattr(library, name) for name in self.classes)
-        shape = self.adjust(shape_class.from_dict(self.shape_of(config)))
+        shape = self.adjust(shape_class.from_dict(self.backbone_shape(config)))
         self.check_size(shape, config.image_size)
         if settings.weights:
-            model, told = model_class.from_pretrained(
+            model, loading = model_class.from_pretrained(
                 _folder(settings.weights),
                 config=shape,
                 use_safetensors=True,
@@ -86,10 +84,10 @@ class Backbone(nn.Module):
                 output_loading_info=True,
                 dtype=torch.float32,
             )
-            if told["missing_keys"]:
+            if loading["missing_keys"]:
                 raise ConfigError(
-                    f"the weights in {settings.weights} lack {min(told['missing_keys'])} "
-                    f"({len(told['missing_keys'])} missing)."
+                    f"the weights in {settings.weights} lack {min(loading['missing_keys'])} "
+                    f"({len(loading['missing_keys'])} missing)."
                 )
         else:
             model = model_class(shape)
@@ -102,77 +100,81 @@ class Backbone(nn.Module):
         self.train()
 
     @classmethod
-    def shape_of(cls, config: ModelConfig) -> dict[str, Any]:
-        """What `config.json` says, as plain data; from the folder where the configuration does not hold it."""
-        settings = config.backbone
+    def backbone_shape(cls, config: ModelConfig) -> Mapping[str, Any]:
+        """See `ImageEncoder.backbone_shape`; read from the folder where the configuration does not hold it."""
+        settings = config.network.backbone
         if settings.shape or not settings.weights:
             return dict(settings.shape)
-        read = getattr(_library(config.encoder), cls.classes[0]).from_pretrained(
+        loaded = getattr(_library(config.network.encoder), cls.classes[0]).from_pretrained(
             _folder(settings.weights), local_files_only=True
         )
-        return json.loads(read.to_json_string(use_diff=False))
+        return json.loads(loaded.to_json_string(use_diff=False))
 
     def adjust(self, shape: Any) -> Any:
-        """Leave out what is not used."""
+        """Switch off the parts that are not used."""
         return shape
 
     def check_size(self, shape: Any, size: int) -> None:
-        """Refuse images of a size it was not made for."""
+        """Refuse a size of images that the backbone does not support."""
         raise NotImplementedError
 
     def take(self, model: Any) -> int:
-        """Keep the parts that are used; answers how many numbers a token has."""
+        """Keep the parts that are used.
+
+        Returns:
+            Size of a token.
+        """
         raise NotImplementedError
 
-    def look(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, S, S) to tokens (B, T, F), or what `read` takes."""
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, S, S) to tokens (B, T, F)."""
         raise NotImplementedError
 
-    def read(self, seen: Tensor, numbers: Tensor) -> Tensor:
-        """Tokens of images (B, P, F) and of the sentence (B, W), -1 where none, to tokens (B, P + W, F)."""
-        raise ConfigError("this backbone reads no sentences.")
+    def encode_text(self, image_tokens: Tensor, text: Tensor) -> Tensor:
+        """Image tokens (B, P, F) and token numbers (B, W), padded with -1, to tokens (B, P + W, F)."""
+        raise ConfigError("this backbone does not encode text.")
 
     def train(self, mode: bool = True) -> Backbone:
-        """A frozen backbone is always at work, never in training."""
+        """Set the training mode; a frozen backbone stays in evaluation mode."""
         return super().train(mode and not self.frozen)
 
-    def forward(self, images: list[Tensor], numbers: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What is seen, and what is read.
+    def forward(self, images: list[Tensor], text: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Encode all cameras, and the instruction where the backbone encodes text.
 
         Args:
             images: One batch per camera, (B, 3, S, S) in [-0.5, 0.5].
-            numbers: Token numbers of the sentence (B, W), -1 where there are none; None where it is not read here.
+            text: Token numbers of the instruction (B, W), padded with -1; None where another encoder encodes it.
 
         Returns:
-            Tokens (B, cameras T, F), camera by camera, and (B, W, F), 0 where there was no word.
+            Image tokens (B, cameras T, F), camera by camera, and text tokens (B, W, F), 0 at the padding.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             batch = len(images[0])
             stack = (torch.cat(images) + 0.5 - self.mean) / self.std
-            seen = self.look(stack)
-            seen = seen.unflatten(0, (len(images), batch)).transpose(0, 1).flatten(1, 2)
-            if not self.reads:
-                return seen, None
-            if numbers is None:
-                numbers = torch.full((batch, 0), -1, device=seen.device)
-            said = self.read(seen, numbers)
-            seen, text = said[:, : seen.shape[1]], said[:, seen.shape[1] :]
-            return seen, text.masked_fill((numbers < 0)[..., None], 0.0) if numbers.shape[1] else None
+            tokens = self.encode_images(stack)
+            tokens = tokens.unflatten(0, (len(images), batch)).transpose(0, 1).flatten(1, 2)
+            if not self.encodes_text:
+                return tokens, None
+            if text is None:
+                text = torch.full((batch, 0), -1, device=tokens.device)
+            encoded = self.encode_text(tokens, text)
+            tokens, words = encoded[:, : tokens.shape[1]], encoded[:, tokens.shape[1] :]
+            return tokens, words.masked_fill((text < 0)[..., None], 0.0) if text.shape[1] else None
 
 
-def _square(size: int, wanted: int, name: str) -> None:
-    if size != wanted:
-        raise ConfigError(f"this {name} sees images of {wanted} px; image_size is {size}.")
+def _require_size(size: int, required: int, name: str) -> None:
+    if size != required:
+        raise ConfigError(f"this {name} needs images of {required} px; image_size is {size}.")
 
 
-def _multiple(size: int, of: int, name: str) -> None:
-    if size % of:
-        raise ConfigError(f"{name} sees images whose side is a multiple of {of} px; image_size is {size}.")
+def _require_multiple(size: int, step: int, name: str) -> None:
+    if size % step:
+        raise ConfigError(f"{name} needs images whose side is a multiple of {step} px; image_size is {size}.")
 
 
-@encoder("siglip")
+@image_encoders.register("siglip")
 class Siglip(Backbone):
-    """The vision half of SigLIP: the tokens before its pooling."""
+    """The vision tower of SigLIP: the tokens before its pooling."""
 
     classes = ("SiglipVisionConfig", "SiglipVisionModel")
 
@@ -183,99 +185,99 @@ class Siglip(Backbone):
 
     def check_size(self, shape: Any, size: int) -> None:
         """See `Backbone.check_size`."""
-        _square(size, shape.image_size, "SigLIP")
+        _require_size(size, shape.image_size, "SigLIP")
 
     def take(self, model: Any) -> int:
         """See `Backbone.take`."""
         self.model = model
         return int(model.config.hidden_size)
 
-    def look(self, images: Tensor) -> Tensor:
-        """See `Backbone.look`."""
+    def encode_images(self, images: Tensor) -> Tensor:
+        """See `Backbone.encode_images`."""
         return self.model(pixel_values=images).last_hidden_state
 
 
-@encoder("dinov2")
+@image_encoders.register("dinov2")
 class Dinov2(Backbone):
-    """DINOv2: its class token, then the patches."""
+    """DINOv2: its class token, then the patch tokens."""
 
     classes = ("Dinov2Config", "Dinov2Model")
     colours = _IMAGENET
 
     def check_size(self, shape: Any, size: int) -> None:
         """See `Backbone.check_size`."""
-        _multiple(size, shape.patch_size, "DINOv2")
+        _require_multiple(size, shape.patch_size, "DINOv2")
 
     def take(self, model: Any) -> int:
         """See `Backbone.take`."""
         self.model = model
-        # Of no use without masked patches; a weight without a gradient is waited for by data-parallel training.
+        # Unused without masked patches; data-parallel training would wait for its gradient.
         model.embeddings.mask_token.requires_grad_(False)
         return int(model.config.hidden_size)
 
-    def look(self, images: Tensor) -> Tensor:
-        """See `Backbone.look`."""
+    def encode_images(self, images: Tensor) -> Tensor:
+        """See `Backbone.encode_images`."""
         return self.model(pixel_values=images).last_hidden_state
 
 
-@encoder("florence2")
+@image_encoders.register("florence2")
 class Florence2(Backbone):
-    """Florence-2: DaViT, the projection, and the encoder half of its BART; the decoder is left out."""
+    """Florence-2: DaViT, the projection and the encoder of its BART; the decoder is left out."""
 
     classes = ("Florence2Config", "Florence2Model")
     colours = _IMAGENET
-    reads = True
+    encodes_text = True
 
     def check_size(self, shape: Any, size: int) -> None:
         """See `Backbone.check_size`."""
-        _multiple(size, int(np.prod(shape.vision_config.patch_stride)), "Florence-2")
+        _require_multiple(size, int(np.prod(shape.vision_config.patch_stride)), "Florence-2")
 
     def take(self, model: Any) -> int:
         """See `Backbone.take`."""
-        self.eye, self.bridge, self.model = (
+        self.vision, self.projection, self.model = (
             model.vision_tower,
             model.multi_modal_projector,
             model.language_model.encoder,
         )
         return int(model.config.text_config.d_model)
 
-    def look(self, images: Tensor) -> Tensor:
-        """See `Backbone.look`."""
-        return self.bridge(self.eye(images).last_hidden_state)
+    def encode_images(self, images: Tensor) -> Tensor:
+        """See `Backbone.encode_images`."""
+        return self.projection(self.vision(images).last_hidden_state)
 
-    def read(self, seen: Tensor, numbers: Tensor) -> Tensor:
-        """See `Backbone.read`."""
-        text = self.model.embed_tokens(numbers.clamp_min(0))
-        mask = torch.cat([numbers.new_ones(seen.shape[:2]), (numbers >= 0).long()], dim=1)
-        return self.model(inputs_embeds=torch.cat([seen, text], dim=1), attention_mask=mask).last_hidden_state
+    def encode_text(self, image_tokens: Tensor, text: Tensor) -> Tensor:
+        """See `Backbone.encode_text`."""
+        words = self.model.embed_tokens(text.clamp_min(0))
+        mask = torch.cat([text.new_ones(image_tokens.shape[:2]), (text >= 0).long()], dim=1)
+        return self.model(inputs_embeds=torch.cat([image_tokens, words], dim=1), attention_mask=mask).last_hidden_state
 
 
-@encoder("smolvlm")
+@image_encoders.register("smolvlm")
 class SmolVlm(Backbone):
-    """SmolVLM: its vision model, the connector, and its language model, which is causal: images first."""
+    """SmolVLM: its vision model, the connector and its language model, which is causal: image tokens come first."""
 
     classes = ("SmolVLMConfig", "SmolVLMModel")
-    reads = True
+    encodes_text = True
 
     def check_size(self, shape: Any, size: int) -> None:
         """See `Backbone.check_size`."""
-        _square(size, shape.vision_config.image_size, "SmolVLM")
+        _require_size(size, shape.vision_config.image_size, "SmolVLM")
 
     def take(self, model: Any) -> int:
         """See `Backbone.take`."""
-        self.eye, self.bridge, self.model = model.vision_model, model.connector, model.text_model
+        self.vision, self.projection, self.model = model.vision_model, model.connector, model.text_model
         self._patch = int(model.config.vision_config.patch_size)
         return int(model.config.text_config.hidden_size)
 
-    def look(self, images: Tensor) -> Tensor:
-        """See `Backbone.look`."""
+    def encode_images(self, images: Tensor) -> Tensor:
+        """See `Backbone.encode_images`."""
         side = images.shape[-1] // self._patch
-        whole = torch.ones(len(images), side, side, dtype=torch.bool, device=images.device)
-        return self.bridge(self.eye(pixel_values=images, patch_attention_mask=whole).last_hidden_state)
+        mask = torch.ones(len(images), side, side, dtype=torch.bool, device=images.device)
+        return self.projection(self.vision(pixel_values=images, patch_attention_mask=mask).last_hidden_state)
 
-    def read(self, seen: Tensor, numbers: Tensor) -> Tensor:
-        """See `Backbone.read`."""
-        text = self.model.embed_tokens(numbers.clamp_min(0))
-        mask = torch.cat([numbers.new_ones(seen.shape[:2]), (numbers >= 0).long()], dim=1)
-        inputs = torch.cat([seen, text], dim=1)
+    def encode_text(self, image_tokens: Tensor, text: Tensor) -> Tensor:
+        """See `Backbone.encode_text`."""
+        words = self.model.embed_tokens(text.clamp_min(0))
+        mask = torch.cat([text.new_ones(image_tokens.shape[:2]), (text >= 0).long()], dim=1)
+        inputs = torch.cat([image_tokens, words], dim=1)
         return self.model(inputs_embeds=inputs, attention_mask=mask, use_cache=False).last_hidden_state

@@ -1,8 +1,8 @@
-"""What a head's numbers mean: steps of a chunk, normalised or as tokens, and back to waypoints.
+"""The meaning of a head's numbers: steps of a chunk, normalised or as tokens, and back to waypoints.
 
-A step is a waypoint, or a control point of a B-spline. Both are the BEAST tokenizer's: waypoints are a spline of
-degree 0 with one slot per waypoint, which makes its tokens plain binning. Statistics belong to the model and travel
-in its checkpoint.
+A step is a waypoint, or a control point of a B-spline. Both use the BEAST tokenizer: waypoints are a spline of degree 0
+with one control point per waypoint, whose tokens are plain bins. The statistics are part of the network and of its
+checkpoint.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from vla_ros.beast.tokenizer import BeastTokenizer
 from vla_ros.core.records import Array
 from vla_ros.policy.action_spline import SplineConfig
 
-LEAST_STD_RAD = 0.01
-"""No deviation is less: a joint that hardly moves is not blown up to unit scale [rad]."""
-LEAST_SPREAD_RAD = 0.02
-"""The same for the spread of a waypoint in the data, the unit of errors in waypoints [rad]."""
+MIN_STD_RAD = 0.01
+"""Lower bound of the standard deviation used for normalisation: a joint that hardly moves is not amplified [rad]."""
+MIN_WAYPOINT_STD_RAD = 0.02
+"""The same for the standard deviation of a waypoint in the data, the unit of errors in waypoints [rad]."""
 TAIL = 0.001
-"""Share of the control points at each end that lie outside the range of the tokens, and are clipped."""
+"""Fraction of the control points at each end that lie outside the range of the tokens, and are clipped."""
 
 
-class ActionCode(nn.Module):
+class ActionEncoding(nn.Module):
     """Targets (K, J) to steps (S, J) and back; K waypoints, J joints.
 
     Buffers, saved with the weights: `mean`, `std`, `lower`, `upper` (S, J) [rad]. Recomputed: `basis` (K, S, J),
-    from steps to waypoints; `reach` (S, K), whether waypoint k depends on the first s + 1 steps only.
+    from steps to waypoints; `determined` (S, K), whether the first s + 1 steps alone determine waypoint k.
     """
 
     mean: Tensor
@@ -37,12 +37,12 @@ class ActionCode(nn.Module):
     lower: Tensor
     upper: Tensor
     basis: Tensor
-    reach: Tensor
+    determined: Tensor
 
     def __init__(
-        self, joints: tuple[str, ...], spline: SplineConfig, as_spline: bool, gripper: tuple[str, ...], bins: int
+        self, joints: tuple[str, ...], spline: SplineConfig, as_spline: bool, grippers: tuple[str, ...], bins: int
     ) -> None:
-        """Build with unit statistics; `gripper` joints have degree 0 in a spline."""
+        """Build with unit statistics; `grippers` have degree 0 in a spline."""
         super().__init__()
         self.as_spline = as_spline
         self.config = c = BeastConfig(
@@ -52,7 +52,7 @@ class ActionCode(nn.Module):
             control_points=spline.control_points if as_spline else spline.waypoints,
             degree=spline.degree if as_spline else 0,
             bins=bins,
-            steps=gripper if as_spline else joints,
+            steps=grippers if as_spline else joints,
             tail=TAIL,
         )
         self._tokens: BeastTokenizer | None = None
@@ -67,7 +67,7 @@ class ActionCode(nn.Module):
         self.register_buffer("basis", torch.from_numpy(basis).float(), persistent=False)
         later = np.cumsum(np.abs(basis).max(axis=2)[:, ::-1], axis=1)[:, ::-1]
         beyond = np.concatenate([later[:, 1:], np.zeros((len(basis), 1))], axis=1)
-        self.register_buffer("reach", torch.from_numpy(beyond.T < 1e-12), persistent=False)
+        self.register_buffer("determined", torch.from_numpy(beyond.T < 1e-12), persistent=False)
 
     @property
     def steps(self) -> int:
@@ -78,10 +78,10 @@ class ActionCode(nn.Module):
     def tokenizer(self) -> BeastTokenizer:
         """The tokenizer with the bounds of the buffers."""
         lower, upper = (b.detach().cpu().double().numpy() for b in (self.lower, self.upper))
-        kept = self._tokens
-        if kept is None or not (np.array_equal(kept.lower, lower) and np.array_equal(kept.upper, upper)):  # type: ignore[arg-type]
-            kept = self._tokens = BeastTokenizer(self.config, lower, upper)
-        return kept
+        cached = self._tokens
+        if cached is None or not (np.array_equal(cached.lower, lower) and np.array_equal(cached.upper, upper)):  # type: ignore[arg-type]
+            cached = self._tokens = BeastTokenizer(self.config, lower, upper)
+        return cached
 
     def fit(self, targets: npt.NDArray[np.float32]) -> None:
         """Take the statistics from data, shape (n, K, J) [rad]."""
@@ -89,49 +89,49 @@ class ActionCode(nn.Module):
         bounds = BeastTokenizer(self.config).fit(targets)
         values = {
             "mean": points.mean(axis=0),
-            "std": np.maximum(points.std(axis=0), LEAST_STD_RAD),
+            "std": np.maximum(points.std(axis=0), MIN_STD_RAD),
             "lower": bounds.lower,
             "upper": bounds.upper,
         }
         for name, value in values.items():
             getattr(self, name).copy_(torch.tensor(value))
 
-    def points(self, targets: Tensor) -> Tensor:
-        """Targets (..., K, J) to control points (..., S, J) [rad], double precision."""
+    def to_steps(self, targets: Tensor) -> Tensor:
+        """Targets (..., K, J) to steps (..., S, J) [rad], double precision."""
         return self._shape.control_points(targets)
 
-    def normalise(self, points: Tensor) -> Tensor:
-        """Control points to about unit scale."""
-        return ((points - self.mean) / self.std).float()
+    def normalise(self, steps: Tensor) -> Tensor:
+        """Steps to about unit scale."""
+        return ((steps - self.mean) / self.std).float()
 
-    def restore(self, values: Tensor) -> Tensor:
+    def denormalise(self, values: Tensor) -> Tensor:
         """The inverse of `normalise`."""
         return values.float() * self.std + self.mean
 
     def from_tokens(self, tokens: Tensor) -> Tensor:
-        """Tokens (..., S, J) to control points: the tokenizer's `restore` bit for bit, with no look at the values."""
+        """Tokens (..., S, J) to steps: bit for bit the tokenizer's `restore`, without branches on values."""
         lower, upper = self.lower.double(), self.upper.double()
         return (lower + (upper - lower) * (tokens.double() / (self.config.bins - 1))).float()
 
-    def waypoints(self, points: Tensor) -> Tensor:
-        """Control points (..., S, J) to waypoints (..., K, J)."""
-        return torch.einsum("ksj,...sj->...kj", self.basis, points.float())
+    def waypoints(self, steps: Tensor) -> Tensor:
+        """Steps (..., S, J) to waypoints (..., K, J)."""
+        return torch.einsum("ksj,...sj->...kj", self.basis, steps.float())
 
-    def metric(self, targets: Array, joint_weights: Array, late: float) -> Tensor:
-        """From errors in normalised steps to weighted errors in waypoints, shape (K, S, J).
+    def waypoint_weights(self, targets: Array, joint_weights: Array, late: float) -> Tensor:
+        """Weights from errors in normalised steps to errors in waypoints, shape (K, S, J).
 
-        Each waypoint of each joint is measured in units of how much it varies in the data, so that early
-        waypoints, which move little and are executed for certain, count as much as far ones.
+        The unit of each waypoint of each joint is its standard deviation in the data, so that early waypoints, which
+        move little and are always executed, count as much as late ones.
 
         Args:
             targets: Shape (n, K, J) [rad].
             joint_weights: Shape (J,).
             late: Weight of the last waypoint relative to the first.
         """
-        scale = np.maximum(targets.std(axis=0), LEAST_SPREAD_RAD)
+        scale = np.maximum(targets.std(axis=0), MIN_WAYPOINT_STD_RAD)
         weight = joint_weights[None, :] * np.linspace(1.0, late, len(scale))[:, None] / scale
         return self.basis * self.std[None] * torch.from_numpy(weight).float()[:, None, :]
 
     def step_weights(self, joint_weights: Array, late: float) -> Tensor:
-        """Weights of errors in normalised steps, shape (S, J); arguments as in `metric`."""
+        """Weights of errors in normalised steps, shape (S, J); arguments as in `waypoint_weights`."""
         return torch.from_numpy(np.linspace(1.0, late, self.steps)[:, None] * joint_weights[None, :]).float()

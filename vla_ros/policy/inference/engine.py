@@ -1,14 +1,14 @@
-"""How a network is run: as it is, compiled, or recorded as a CUDA graph; in float32, or its encoders in bfloat16.
+"""Execution of the network: eager, compiled or as a CUDA graph; in float32, or with image encoders in bfloat16.
 
-| name | what runs | where |
+| name | executes | where |
 |---|---|---|
 | `eager` | the network as it is written | everywhere; the default on a CPU |
-| `compiled` | what `torch.compile` makes of it | everywhere with a C++ compiler; takes up to minutes to begin |
-| `graph` | every kernel launch recorded once, then replayed | a GPU; the default there |
-| `compiled_graph` | the launches of the compiled network, recorded | a GPU |
+| `compiled` | the result of `torch.compile` | everywhere with a C++ compiler; the first call takes up to minutes |
+| `graph` | all kernel launches, captured once and replayed | a GPU; the default there |
+| `compiled_graph` | the launches of the compiled network, captured | a GPU |
 
-Inputs have fixed shapes. Whatever is drawn is drawn before and handed in, and whatever looks at values (consensus,
-pinning) comes after, on the CPU. A flow that is guided needs gradients inside and does not come through here.
+Inputs have fixed shapes. Random numbers are drawn before and passed in; everything that branches on values (consensus,
+pinning) comes after, on the CPU. A guided flow needs gradients and is not executed by an engine.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ import torch
 from torch import Tensor
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
-from vla_ros.policy.network.build import Model
-from vla_ros.policy.network.config import Act, Answer
+from vla_ros.policy.network.model import PolicyOutput, RawOutput, VlaNetwork
 
 ENGINES = ("auto", "eager", "compiled", "graph", "compiled_graph")
 PRECISIONS = ("float32", "bf16")
-APART_RAD = 0.05
-"""How far waypoints may be from those of `eager`: more is not rounding, and such an engine is refused [rad]."""
-WARM_UPS = 3
-"""Passes before one is recorded, as PyTorch asks for: the first ones choose kernels and allocate."""
+MAX_DEVIATION_RAD = 0.05
+"""Maximum deviation of waypoints from those of `eager`; an engine with a greater one is refused [rad]."""
+WARM_UP_PASSES = 3
+"""Passes before a capture, as PyTorch recommends: the first ones choose kernels and allocate memory."""
 
-Step = Callable[..., Answer]
-"""Images, joints, words and noise, one tensor each, to what the network says."""
+Step = Callable[..., RawOutput]
+"""Images, joints, instruction and noise, one tensor each, to the output of the network."""
 
 
 def find_engine(name: str, precision: str, device: torch.device) -> str:
@@ -51,69 +50,71 @@ def find_engine(name: str, precision: str, device: torch.device) -> str:
     return name
 
 
-class Static:
-    """Inputs that stay where they are: a recorded graph reads the same memory at every replay."""
+class StaticInputs:
+    """Inputs at fixed addresses: a captured graph reads the same memory at every replay."""
 
-    def __init__(self, given: Sequence[Tensor]) -> None:
-        """Copy `given`, with their layout in memory."""
-        self.tensors = [t.clone() for t in given]
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        """Copy `inputs`, with their memory layout."""
+        self.tensors = [t.clone() for t in inputs]
 
-    def check(self, given: Sequence[Tensor]) -> None:
-        """Let pass what has the same shapes and types; a copy would stretch others until they fit.
+    def check(self, inputs: Sequence[Tensor]) -> None:
+        """Accept only the same shapes and types; a copy would broadcast others.
 
         Raises:
             RecordError: Another shape or type.
         """
-        for have, got in zip(self.tensors, given, strict=True):
-            if not (have.shape == got.shape and have.dtype == got.dtype):
+        for own, new in zip(self.tensors, inputs, strict=True):
+            if not (own.shape == new.shape and own.dtype == new.dtype):
                 raise RecordError(
-                    f"the network was made ready for inputs of shape {tuple(have.shape)} ({have.dtype}); got "
-                    f'{tuple(got.shape)} ({got.dtype}). Engine "eager" takes any.'
+                    f"the engine was prepared for inputs of shape {tuple(own.shape)} ({own.dtype}); got "
+                    f'{tuple(new.shape)} ({new.dtype}). Engine "eager" accepts any.'
                 )
 
-    def fill(self, given: Sequence[Tensor]) -> None:
-        """Take over the values of `given`."""
-        self.check(given)
-        for have, got in zip(self.tensors, given, strict=True):
-            have.copy_(got, non_blocking=True)
+    def fill(self, inputs: Sequence[Tensor]) -> None:
+        """Copy the values of `inputs`."""
+        self.check(inputs)
+        for own, new in zip(self.tensors, inputs, strict=True):
+            own.copy_(new, non_blocking=True)
 
 
-def record(step: Step, static: Static) -> Step:
-    """`step` as a CUDA graph on the inputs in `static`; its answers are written over by the next replay."""
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(WARM_UPS):
+def capture(step: Step, static: StaticInputs) -> Step:
+    """`step` as a CUDA graph on the inputs in `static`; each replay overwrites its outputs."""
+    side_stream = torch.cuda.Stream()
+    side_stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side_stream):
+        for _ in range(WARM_UP_PASSES):
             step(*static.tensors)
     current = torch.cuda.current_stream()
-    current.wait_stream(aside)
+    current.wait_stream(side_stream)
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph):
-            said = step(*static.tensors)
+            output = step(*static.tensors)
     finally:
-        torch.cuda.set_stream(current)  # a recording that fails leaves its own
+        torch.cuda.set_stream(current)  # a failed capture leaves its own stream selected
 
-    def replay(*given: Tensor) -> Answer:
-        static.fill(given)
+    def replay(*inputs: Tensor) -> RawOutput:
+        static.fill(inputs)
         graph.replay()
-        return said
+        return output
 
     return replay
 
 
 class Engine:
-    """A network and the way it is run; made ready at the first call, which takes long and should be a warm-up.
+    """Executes a network. The first call prepares the engine, which takes long, and should be a warm-up.
 
     Attributes:
         name: The engine in use, see the module's text; never "auto".
     """
 
-    def __init__(self, model: Model, device: torch.device, engine: str = "auto", precision: str = "float32") -> None:
+    def __init__(
+        self, model: VlaNetwork, device: torch.device, engine: str = "auto", precision: str = "float32"
+    ) -> None:
         """Take `model`, which is on `device` already.
 
-        On a GPU, "float32" also forbids convolutions the shorter numbers (TF32) that torch allows them by default;
-        the process as a whole has one such setting.
+        On a GPU, "float32" also disables TF32 in convolutions, which torch allows by default; this setting is global to
+        the process.
 
         Raises:
             UnknownName, ConfigError: See `find_engine`.
@@ -122,57 +123,60 @@ class Engine:
         self._model, self._device, self._bf16 = model, device, precision == "bf16"
         if device.type == "cuda" and not self._bf16:
             torch.backends.cudnn.allow_tf32 = False
-        self._step: Step | None = self._run if self.name == "eager" else None
-        self._static: Static | None = None
+        self._step: Step | None = self._eager if self.name == "eager" else None
+        self._static: StaticInputs | None = None
 
-    def _run(self, *given: Tensor) -> Answer:
-        """One pass; only what encodes images may be in half precision, as in training."""
-        *images, joints, words, noise = given
+    def _eager(self, *inputs: Tensor) -> RawOutput:
+        """One pass; only the image encoders may be in half precision, as in training."""
+        *images, joints, instruction, noise = inputs
         with torch.autocast(joints.device.type, torch.bfloat16, enabled=self._bf16, cache_enabled=False):
-            seen = self._model.features(images, joints, words)
-        return self._model.say(seen.float(), joints, noise)
+            context = self._model.encode(images, joints, instruction)
+        return self._model.decode(context.float(), joints, noise)
 
-    def _make(self, given: Sequence[Tensor]) -> Step:
-        """What runs from now on, compared once with the network as it is.
+    def _prepare(self, inputs: Sequence[Tensor]) -> Step:
+        """The step of this engine, compared once with eager execution.
 
         Raises:
-            ConfigError: It cannot be made, or says something else.
+            ConfigError: It cannot be made, or its output differs.
         """
-        static = self._static = Static(given)
-        # The inputs that are compared are not the recorded ones: a graph that does not read its inputs would pass.
-        *images, joints, words, noise = given
-        other = (*images, joints + 2 * APART_RAD, words, noise)
-        wanted = self._run(*other).waypoints
+        static = self._static = StaticInputs(inputs)
+        # Compare on other inputs than the captured ones: a graph that does not read its inputs would pass.
+        *images, joints, instruction, noise = inputs
+        other = (*images, joints + 2 * MAX_DEVIATION_RAD, instruction, noise)
+        expected = self._eager(*other).waypoints
         try:
-            step: Step = self._run
+            step: Step = self._eager
             if self.name.startswith("compiled"):
                 step = torch.compile(step, fullgraph=True, dynamic=False)
             if self.name.endswith("graph"):
-                step = record(step, static)
-            got = step(*other).waypoints
+                step = capture(step, static)
+            actual = step(*other).waypoints
         except Exception as error:  # torch, its compiler and CUDA raise all kinds
             text = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ConfigError(f'engine "{self.name}" cannot run this network ({text}); engine "eager" can.') from error
-        apart = float((got - wanted).abs().max())
-        if not apart <= APART_RAD:
             raise ConfigError(
-                f'engine "{self.name}" puts waypoints {apart:.3g} rad from where the network does; use engine "eager".'
+                f'engine "{self.name}" cannot execute this network ({text}); use engine "eager".'
+            ) from error
+        deviation = float((actual - expected).abs().max())
+        if not deviation <= MAX_DEVIATION_RAD:
+            raise ConfigError(
+                f'waypoints of engine "{self.name}" deviate by {deviation:.3g} rad from those of the network; use '
+                f'engine "eager".'
             )
         return step
 
     @torch.inference_mode()
-    def __call__(self, images: list[Tensor], joints: Tensor, words: Tensor, seed: int = 0) -> Act:
-        """A chunk per sample, its tensors on the CPU; arguments as in `act` of the networks, tensors on the device.
+    def __call__(self, images: list[Tensor], joints: Tensor, instruction: Tensor, seed: int = 0) -> PolicyOutput:
+        """A chunk per sample, as tensors on the CPU; arguments as in `VlaNetwork.predict`, tensors on the device.
 
         Raises:
-            RecordError: Other shapes than at the first call, of an engine other than "eager".
-            ConfigError: At the first call: this engine cannot run this network.
+            RecordError: Other shapes than in the first call, for engines other than "eager".
+            ConfigError: In the first call: the engine cannot execute this network.
         """
         noise = self._model.noise(len(joints), seed).to(self._device)
-        given = (*images, joints, words, noise)
+        inputs = (*images, joints, instruction, noise)
         if self._step is None:
-            self._step = self._make(given)
+            self._step = self._prepare(inputs)
         elif self._static is not None:
-            self._static.check(given)
-        said = self._step(*given)
-        return self._model.judge(Answer(*(None if t is None else t.cpu() for t in said)))  # type: ignore[arg-type]
+            self._static.check(inputs)
+        output = self._step(*inputs)
+        return self._model.apply_consensus(RawOutput(*(None if t is None else t.cpu() for t in output)))  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
-"""One file per policy: weights and statistics as safetensors, everything else as JSON in its header.
+"""Checkpoint files: weights and statistics as safetensors, everything else as JSON in the header.
 
-Nothing is ever unpickled. A file that does not fit is refused with one sentence, before it can move
-anything.
+Nothing is unpickled. A file that does not fit is refused with one sentence, before it can move anything.
 """
 
 from __future__ import annotations
@@ -21,26 +20,27 @@ from safetensors.torch import save
 
 from vla_ros.config import from_mapping
 from vla_ros.core.errors import ConfigError
-from vla_ros.policy.network.build import Model, make_model
 from vla_ros.policy.network.config import ModelConfig
-from vla_ros.policy.text.encoders import Words
+from vla_ros.policy.network.model import VlaNetwork
+from vla_ros.policy.network.resolve import resolve
+from vla_ros.policy.text.encoders import Embedding
 
-FORMAT = 1
+FORMAT = 2
 KEY = "vla_ros"
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says about itself.
+    """The header of a checkpoint.
 
     Attributes:
         robot: Name of the robot it was trained for.
-        instruction: The sentence it was trained with.
-        model: The network's shape, names and grid.
+        instruction: The first instruction of its training data, used where an observation has none.
+        model: The configuration of the network.
         command: The command that made it.
-        seed: The seed given to it.
-        sentences: What sentences of training came to, so that running them needs no sentence encoder.
-        notes: Figures worth keeping (steps, frames, success); never read by code.
+        seed: The seed of that command.
+        notes: Figures for the record (steps, frames, success); not read by code.
+        instructions: Embeddings of the training's instructions, so that they need no text encoder.
     """
 
     robot: str
@@ -49,14 +49,14 @@ class CheckpointInfo:
     command: str = ""
     seed: int = 0
     notes: dict[str, Any] = field(default_factory=dict)
-    sentences: Mapping[str, Words] = field(default_factory=dict)
+    instructions: Mapping[str, Embedding] = field(default_factory=dict)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace the file at `path`; killed at any moment, even by a loss of power, it is the old or the new one.
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace the file at `path` atomically: after an interruption or a loss of power it is the old or the new one.
 
     Raises:
-        ConfigError: It cannot be written; nothing is left of the attempt.
+        ConfigError: It cannot be written; no partial file remains.
     """
     part = path.with_name(path.name + ".part")
     try:
@@ -76,22 +76,22 @@ def write_whole(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
-    """Write the file whole or not at all; weights in half precision, statistics in single.
+def save_checkpoint(path: Path, model: VlaNetwork, info: CheckpointInfo) -> None:
+    """Write the file atomically; weights in half precision, statistics in single precision.
 
     Raises:
-        ConfigError: A value is NaN or infinite, or too great for half precision; such a file would not be read again.
+        ConfigError: A value is NaN, infinite or out of the range of half precision; nothing is written.
     """
     header = {
         "format": FORMAT,
         "robot": info.robot,
         "instruction": info.instruction,
-        "model": info.model.to_json(),
+        "model": resolve(info.model).to_json(),
         "command": info.command,
         "seed": info.seed,
         "notes": info.notes,
-        # Nine digits are a float32, whole.
-        "sentences": {k: [float(f"{v:.9g}") for v in row.tolist()] for k, row in info.sentences.items()},
+        # Nine digits represent a float32 exactly.
+        "instructions": {k: [float(f"{v:.9g}") for v in row.tolist()] for k, row in info.instructions.items()},
     }
     statistics = dict(model.named_buffers())
     tensors = {
@@ -101,9 +101,9 @@ def save_checkpoint(path: Path, model: Model, info: CheckpointInfo) -> None:
     }
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
-            raise ConfigError(f"{path.name} is not written: {name} has values that are NaN, or above 65504.")
+            raise ConfigError(f"{path.name} is not written: {name} has values that are NaN or above 65504.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, save(tensors, metadata={KEY: json.dumps(header, sort_keys=True)}))
+    write_atomic(path, save(tensors, metadata={KEY: json.dumps(header, sort_keys=True)}))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -126,65 +126,69 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return data, tensors
 
 
-def _sentences(data: Any, config: ModelConfig, name: str) -> dict[str, Words]:
-    rows: dict[str, Words] = {}
+def _embeddings(data: Any, config: ModelConfig, name: str) -> dict[str, Embedding]:
+    rows: dict[str, Embedding] = {}
+    kind, size = np.int64 if config.network.language == "backbone" else np.float32, config.network.embedding_size
     try:
-        for sentence, row in dict(data or {}).items():
-            numbers = np.array(row, dtype=np.float64)
-            whole = config.language == "backbone"
-            rows[str(sentence)] = numbers.astype(np.int64) if whole else numbers.astype(np.float32)
+        for instruction, row in dict(data or {}).items():
+            rows[str(instruction)] = np.array(row, dtype=np.float64).astype(kind)
     except (TypeError, ValueError):
-        raise ConfigError(f"the sentences in {name} are not numbers.") from None
-    if not all(row.shape == (config.sentence,) and np.isfinite(row).all() for row in rows.values()):
-        raise ConfigError(f"the sentences in {name} are not {config.sentence} finite numbers each.")
+        raise ConfigError(f"the instructions in {name} are not numbers.") from None
+    if not all(row.shape == (size,) and np.isfinite(row).all() for row in rows.values()):
+        raise ConfigError(f"the instructions in {name} are not {size} finite numbers each.")
     return rows
 
 
 def load_checkpoint(
     path: Path | str, robot: str | None = None, joints: Sequence[str] | None = None
-) -> tuple[Model, CheckpointInfo]:
-    """Read a checkpoint into a model ready for inference.
+) -> tuple[VlaNetwork, CheckpointInfo]:
+    """Read a checkpoint into a network ready for inference.
 
     Args:
         path: The file.
-        robot: Name of the robot at hand, or None to take any.
-        joints: Its joints, or None to take any; their order does not matter.
+        robot: Name of the robot, or None to accept any.
+        joints: Its joints, or None to accept any; their order does not matter.
 
     Raises:
-        ConfigError: Not there, not safetensors, another format version, another robot, or tensors missing,
-            extra, of the wrong shape or not finite.
+        ConfigError: The file is missing, not safetensors, of another format version or for another robot, or tensors
+            are missing, unknown, of the wrong shape or not finite.
     """
     path = Path(path)
     data, tensors = _read(path)
     if data.get("format") != FORMAT:
-        raise ConfigError(f"{path.name} has checkpoint format {data.get('format')}; this version reads {FORMAT}.")
+        raise ConfigError(
+            f"{path.name} has checkpoint format {data.get('format')}; this version reads "
+            f"{FORMAT}. Train the policy again, or use the version that wrote it."
+        )
     if not isinstance(data.get("model"), dict) or not isinstance(data.get("robot"), str):
         raise ConfigError(f"the header of {path.name} lacks its robot or its model.")
     seed, notes = data.get("seed", 0), data.get("notes") or {}
     if type(seed) is not int or not isinstance(notes, dict):
-        raise ConfigError(f"the header of {path.name} has a seed that is no whole number, or notes without names.")
+        raise ConfigError(
+            f"the header of {path.name} has a seed that is not an integer, or notes that are not a mapping."
+        )
     if robot is not None and data["robot"] != robot:
         raise ConfigError(f'{path.name} was trained for robot "{data["robot"]}", not for "{robot}".')
     config = from_mapping(ModelConfig, {**data["model"], "auxiliary": 0}, path.name)
     if joints is not None and set(joints) != set(config.joints):
         raise ConfigError(f"{path.name} moves {', '.join(config.joints)}; the robot has {', '.join(joints)}.")
-    # All weights are in the file: those a backbone began with are not looked for.
-    model = make_model(replace(config, backbone=replace(config.backbone, weights="")))
-    wanted = model.state_dict()
-    heard = {name: value for name, value in wanted.items() if name.startswith("hear.")}
-    if not heard.keys() & tensors.keys():
-        tensors |= heard  # an older file: its network took sentences as they are, and so does one that is new
-    missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+    # All weights are in the file: the folder of a backbone's weights is not read.
+    network = replace(config.network, backbone=replace(config.network.backbone, weights=""))
+    model = VlaNetwork(replace(config, network=network))
+    expected = model.state_dict()
+    missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     if missing or extra:
         what = f"lacks tensor {missing[0]}" if missing else f"has unknown tensor {extra[0]}"
         raise ConfigError(f"{path.name} {what} ({len(missing)} missing, {len(extra)} unknown).")
     for name, value in tensors.items():
-        if value.shape != wanted[name].shape:
-            raise ConfigError(f"tensor {name} of {path.name} is {tuple(value.shape)}, not {tuple(wanted[name].shape)}.")
+        if value.shape != expected[name].shape:
+            raise ConfigError(
+                f"tensor {name} of {path.name} is {tuple(value.shape)}, not {tuple(expected[name].shape)}."
+            )
         if not torch.isfinite(value).all():
             raise ConfigError(f"tensor {name} of {path.name} has values that are NaN or infinite.")
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
-    model.to(memory_format=torch.channels_last).eval()  # as images come
+    model.to(memory_format=torch.channels_last).eval()  # the layout of images
     info = CheckpointInfo(
         robot=data["robot"],
         instruction=str(data.get("instruction", "")),
@@ -192,6 +196,6 @@ def load_checkpoint(
         command=str(data.get("command", "")),
         seed=seed,
         notes=notes,
-        sentences=_sentences(data.get("sentences"), config, path.name),
+        instructions=_embeddings(data.get("instructions"), config, path.name),
     )
     return model, info

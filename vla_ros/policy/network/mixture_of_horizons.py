@@ -1,8 +1,8 @@
-"""Mixture of horizons (arXiv:2511.19433): one transformer answers for several chunk lengths, a gate mixes them.
+"""Mixture of horizons (arXiv:2511.19433): one transformer predicts chunks of several lengths, a gate mixes them.
 
-Each horizon h sees only the first h steps of the chunk; keys beyond are masked. All horizons are one batch of
-B N rows, sample-major: row b N + n is sample b under horizon n. One horizon alone is a mixture of one, so there is no
-second way to run a head.
+Horizon h consists of the first h steps of the chunk; attention to later keys is masked. All horizons are one batch of
+B N rows, sample-major: row b N + n is sample b under horizon n. A single horizon is a mixture of one, so that every
+head has one code path.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ from torch import Tensor, nn
 from vla_ros.core.errors import ConfigError
 
 
-def activity(horizons: tuple[int, ...], steps: int) -> Tensor:
-    """Which horizon reaches which step, shape (N, S), bool.
+def active_steps(horizons: tuple[int, ...], steps: int) -> Tensor:
+    """Which horizon contains which step, shape (N, S), bool.
 
     Raises:
-        ConfigError: The last horizon is not the whole chunk.
+        ConfigError: The last horizon is not the complete chunk.
     """
     if not horizons or horizons[-1] != steps:
-        raise ConfigError(f"the last of the horizons must be the {steps} steps of the head; got {horizons}.")
+        raise ConfigError(
+            f"the last of mixture.horizons must be all {steps} steps of the head (control points of a B-spline head, "
+            f'waypoints of the others); got {list(horizons)}. "auto" fits every head.'
+        )
     return torch.arange(steps)[None, :] < torch.tensor(horizons)[:, None]
 
 
 class Mixture(nn.Module):
-    """The masks and the gate.
+    """The attention masks and the gate.
 
     Attributes:
         horizons: Increasing, in steps (N of them).
@@ -35,10 +38,10 @@ class Mixture(nn.Module):
     active: Tensor
 
     def __init__(self, width: int, steps: int, horizons: tuple[int, ...], fusion: str) -> None:
-        """Build for `steps` steps; no horizons means one, the whole chunk."""
+        """Build for `steps` steps; no horizons means a single one, the complete chunk."""
         super().__init__()
         self.horizons = horizons or (steps,)
-        self.register_buffer("active", activity(self.horizons, steps), persistent=False)
+        self.register_buffer("active", active_steps(self.horizons, steps), persistent=False)
         self.gate = nn.Linear(width, 1) if fusion == "gate" and self.count > 1 else None
 
     @property
@@ -46,22 +49,26 @@ class Mixture(nn.Module):
         """N."""
         return len(self.horizons)
 
-    def mask(self, batch: int, prefix: int, slots_per_step: int) -> Tensor | None:
-        """Keys each row may see, shape (B N, 1, 1, P + slots), or None for all: the prefix, and its own steps."""
+    def attention_mask(self, batch: int, context: int, tokens_per_step: int) -> Tensor | None:
+        """Keys that each row attends to, shape (B N, 1, 1, P + T): the P context tokens and its own steps.
+
+        Returns:
+            True where a key is attended to; None for all keys.
+        """
         if self.count == 1:
             return None
-        own = self.active.repeat_interleave(slots_per_step, dim=1)
-        seen = torch.cat([own.new_ones(self.count, prefix), own], dim=1)
-        return seen.repeat(batch, 1)[:, None, None, :]
+        own = self.active.repeat_interleave(tokens_per_step, dim=1)
+        visible = torch.cat([own.new_ones(self.count, context), own], dim=1)
+        return visible.repeat(batch, 1)[:, None, None, :]
 
     def weights(self, hidden: Tensor) -> Tensor:
         """Weights of the horizons at each step.
 
         Args:
-            hidden: Features, shape (B, N, slots, width); slots of one step lie side by side.
+            hidden: Features, shape (B, N, T, width); the tokens of one step are adjacent.
 
         Returns:
-            Shape (B, N, S): not negative, exactly 0 beyond a horizon, and 1 in sum at each step.
+            Shape (B, N, S): not negative, exactly 0 beyond the end of a horizon, with sum 1 at each step.
         """
         logits = hidden.new_zeros(len(hidden), *self.active.shape)
         if self.gate is not None:
@@ -70,10 +77,10 @@ class Mixture(nn.Module):
 
 
 def balance_loss(weights: Tensor, horizons: tuple[int, ...]) -> Tensor:
-    """How unevenly the gate uses its horizons (eq. 17): 0 for evenly; n for one alone out of n.
+    """How unevenly the gate uses the horizons (eq. 17): 0 for evenly, n for a single one of n.
 
-    The chunk is cut at the horizons. In each piece, the mean weight of each horizon that reaches it, over batch and
-    steps, gives a squared coefficient of variation (unbiased variance); pieces with one horizon do not count.
+    The chunk is cut at the ends of the horizons. In each piece, the mean weights of the horizons that contain it, over
+    batch and steps, give a squared coefficient of variation (unbiased variance). Pieces with one horizon do not count.
 
     Args:
         weights: Shape (B, N, S).
@@ -87,26 +94,26 @@ def balance_loss(weights: Tensor, horizons: tuple[int, ...]) -> Tensor:
     return torch.stack(pieces).mean() if pieces else weights.new_zeros(())
 
 
-def horizon_loss(errors: Tensor, reach: Tensor) -> Tensor:
+def horizon_loss(errors: Tensor, rows: Tensor) -> Tensor:
     """The sum over horizons of the mean error within each (eq. 15), shape (B,).
 
     Args:
         errors: Shape (B, N, R).
-        reach: Which row a horizon answers for, shape (N, R), bool; a horizon that answers for none adds nothing.
+        rows: Rows that belong to each horizon, shape (N, R), bool; a horizon without rows adds nothing.
     """
-    counts = reach.sum(dim=1).clamp_min(1)
-    return (errors.masked_fill(~reach, 0.0).sum(dim=2) / counts).sum(dim=1)
+    counts = rows.sum(dim=1).clamp_min(1)
+    return (errors.masked_fill(~rows, 0.0).sum(dim=2) / counts).sum(dim=1)
 
 
-def mix(values: Tensor, weights: Tensor) -> Tensor:
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum over horizons: (B, N, S, J) and (B, N, S) to (B, S, J)."""
     return torch.einsum("bnsj,bns->bsj", values, weights)
 
 
-def choose(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted median over horizons, for what must not be averaged; shapes as in `mix`.
+def weighted_median(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted median over horizons, for joints that must not be averaged; shapes as in `weighted_mean`.
 
-    It is one of the values given: the least with half of the weight at or below it.
+    It is one of the values given: the smallest with half of the weight at or below it.
     """
     ordered, order = values.sort(dim=1)
     below = weights[..., None].expand_as(values).gather(1, order).cumsum(dim=1)

@@ -1,216 +1,259 @@
-"""The action transformer as a policy network: cameras + joints + sentence -> slots -> a chunk.
+"""The policy network: an action transformer over context tokens, with an action head and a mixture of horizons.
 
-    image per camera -> encoder -> tokens ─┐
-    joints (normalised) -> MLP -> token ───┼─ self-attention -> prefix -> keys and values, once
-    sentence (encoded) -> linear -> token ─┘                                   │
-    slots of the head, once per horizon ── full attention over both ───────────┴─> head, gate -> chunk
+    observation -> ContextEncoder -> context -> keys and values, computed once ─┐
+    action tokens of the head, once per horizon ── full attention over both ────┴─> head, gate -> chunk
 
-Arm joints are predicted relative to the *measured* joints; grippers as they are.
+Arm joints are predicted relative to the *measured* positions, grippers as absolute positions.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-import vla_ros.policy.heads.action_heads  # noqa: F401  (each registers itself)
-from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.core.records import Array
-from vla_ros.policy.heads.action_encoding import LEAST_STD_RAD, ActionCode
-from vla_ros.policy.heads.base import Pull, Run, find_action_head
-from vla_ros.policy.network.config import Act, Answer, ModelConfig
-from vla_ros.policy.network.horizon_consensus import agreed, disagreement
+from vla_ros.policy.heads.action_encoding import MIN_STD_RAD, ActionEncoding
+from vla_ros.policy.heads.base import ForwardPass, Guidance, action_heads
+from vla_ros.policy.network.config import ModelConfig
+from vla_ros.policy.network.context_encoder import ContextEncoder
+from vla_ros.policy.network.horizon_consensus import horizon_deviation, steps_to_execute
 from vla_ros.policy.network.mixture_of_horizons import Mixture, balance_loss, horizon_loss
-from vla_ros.policy.network.transformer import ActionTransformer
-from vla_ros.policy.network.transformer_config import ActorConfig
-from vla_ros.policy.network.visual_tokens import look, make_sight
-from vla_ros.policy.text.normaliser import Hear
+from vla_ros.policy.network.resolve import resolve
+from vla_ros.policy.network.transformer import Transformer
 
-Wanted = tuple[Tensor, Tensor]
+GuidanceTarget = tuple[Tensor, Tensor]
+"""Absolute waypoints (B, K, J) [rad] and the weights (B, K), in [0, 1], of their errors in the guidance of a flow."""
 
 
-class ActorModel(nn.Module):
-    """See the module's text for the picture; `joint_mean`, `joint_std` (J,) [rad] are saved with the weights."""
+@dataclass(frozen=True, eq=False)
+class PolicyOutput:
+    """Chunks for B samples.
 
-    joint_mean: Tensor
-    joint_std: Tensor
+    Attributes:
+        waypoints: Absolute targets, shape (B, K, J) [rad].
+        execute: How many of them to execute, for each sample.
+        deviation_rad: Deviation of the horizons from their mixture at each waypoint, shape (B, K) [rad]; None for a
+            single horizon.
+        control_points: Control points of the spline through the waypoints, shape (B, N, J) [rad]; None for heads that
+            predict waypoints.
+    """
+
+    waypoints: Tensor
+    execute: list[int]
+    deviation_rad: Array | None = None
+    control_points: Tensor | None = None
+
+
+class RawOutput(NamedTuple):
+    """The tensors of one pass for B samples; a pass up to here does not branch on values.
+
+    Attributes:
+        waypoints: Absolute targets, shape (B, K, J) [rad].
+        control_points: As in `PolicyOutput`.
+        horizons: Waypoints of each horizon, shape (B, N, K, J) [rad]; None for a single horizon.
+        weights: Of the horizons at each waypoint, shape (B, N, K); None for a single horizon.
+    """
+
+    waypoints: Tensor
+    control_points: Tensor | None = None
+    horizons: Tensor | None = None
+    weights: Tensor | None = None
+
+
+class VlaNetwork(nn.Module):
+    """See the module's text for the structure. Its statistics are buffers, saved with the weights.
+
+    Attributes:
+        config: The configuration without open values, see `resolve`.
+    """
+
     arm: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
-        """Build with unit statistics.
+        """Build with unit statistics; a backbone with a folder of weights reads them.
 
         Raises:
-            ConfigError: A gripper is not a joint, every joint is a gripper, or the horizons do not fit the head.
+            UnknownName: There is no encoder or head of a name.
+            ConfigError: The horizons do not fit the head, or another part does not fit.
         """
         super().__init__()
-        if config.actor is None:
-            raise ConfigError("an action transformer needs its settings under actor.")
-        self.config = config
-        self.settings = a = config.actor
-        j = len(config.joints)
-        for name in a.gripper:
-            if name not in config.joints:
-                raise UnknownName("gripper", name, config.joints, "actor.gripper")
-        if len(a.gripper) >= j:
-            raise ConfigError("an action transformer needs a joint that is no gripper.")
-        cls, as_spline = find_action_head(a.head)
-        self.register_buffer("joint_mean", torch.zeros(j))
-        self.register_buffer("joint_std", torch.ones(j))
-        self.register_buffer("arm", torch.tensor([n not in a.gripper for n in config.joints]), persistent=False)
-        self._see(config, a)
-        self.body = ActionTransformer(a.width, a.layers, a.attention)
-        # The head owns the code: a module in two places would be saved twice.
-        self.head = cls(ActionCode(config.joints, config.spline, as_spline, a.gripper, a.bins), a.width, a)
-        self.mixture = Mixture(a.width, self.code.steps, a.horizons, a.fusion)
-        self.auxiliary = nn.Linear(a.width, config.auxiliary) if config.auxiliary else None
-
-    def _see(self, c: ModelConfig, a: ActorConfig) -> None:
-        self.encoders, self.image_tokens, places = make_sight(c, a)
-        self.joint_token = nn.Sequential(nn.Linear(len(c.joints), a.width), nn.GELU(), nn.Linear(a.width, a.width))
-        self.hear = Hear(c.sentence)
-        self.word_token = None if c.language == "backbone" else nn.Linear(c.sentence, a.width)
-        self.places = nn.Parameter(0.02 * torch.randn(places, a.width))
-        self.seen = ActionTransformer(a.width, a.seen_layers, a.attention, remembers=False)
+        self.config = config = resolve(config)
+        network, transformer = config.network, config.network.transformer
+        cls = action_heads.get(network.head)
+        arm = torch.tensor([name not in network.grippers for name in config.joints])
+        self.register_buffer("arm", arm, persistent=False)
+        self.context_encoder = ContextEncoder(config)
+        self.transformer = Transformer(transformer.width, transformer.layers, transformer.attention_heads)
+        encoding = ActionEncoding(
+            config.joints, config.spline, cls.predicts_control_points, network.grippers, network.bins
+        )
+        # The head owns the encoding: a module in two places would be saved twice.
+        self.head = cls(encoding, transformer.width, network)
+        self.mixture = Mixture(
+            transformer.width, encoding.steps, tuple(network.mixture.horizons), network.mixture.fusion
+        )
+        self.auxiliary = nn.Linear(transformer.width, config.auxiliary) if config.auxiliary else None
 
     @property
-    def code(self) -> ActionCode:
-        """What the head's numbers mean."""
-        return self.head.code
+    def encoding(self) -> ActionEncoding:
+        """The meaning of the head's numbers."""
+        return self.head.encoding
 
-    # ---- what is seen ----------------------------------------------------------------------------------------
+    def encode(self, images: list[Tensor], joints: Tensor, instruction: Tensor) -> Tensor:
+        """Context tokens of an observation, shape (B, P, width); see `ContextEncoder.forward`."""
+        return self.context_encoder(images, joints, instruction)
 
-    def features(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
-        """The prefix, shape (B, P, width); arguments as in `VlaModel.features`."""
-        words = self.hear(words)
-        tokens, places = look(self.encoders, self.image_tokens, images, words, self.places.shape[1])
-        # Only the encoders gain from half precision; coordinates and joints would lose by it.
-        with torch.autocast(joints.device.type, enabled=False):
-            rows = [tokens, self.joint_token((joints - self.joint_mean) / self.joint_std)[:, None]]
-            if self.word_token is not None:
-                rows.append(self.word_token(words)[:, None])
-            count = len(self.places)
-            own = torch.arange(count - 2, count, device=places.device)[: len(rows) - 1]
-            where = torch.cat([places, own])
-            return self.seen(torch.cat(rows, dim=1) + self.places[where])
-
-    def summary(self, prefix: Tensor) -> Tensor:
+    def pooled(self, context: Tensor) -> Tensor:
         """One vector per sample for the auxiliary outputs, shape (B, width)."""
-        return prefix.mean(dim=1)
+        return context.mean(dim=1)
 
-    def pass_from(self, prefix: Tensor) -> Run:
-        """A function that sends slots through the transformer, with this prefix already in its keys and values."""
-        b, n = len(prefix), self.mixture.count
-        memory = self.body.remember(prefix, n)
-        mask = self.mixture.mask(b, prefix.shape[1], self.head.slots_per_step)
+    def forward_pass(self, context: Tensor) -> ForwardPass:
+        """The pass of action tokens through the transformer, with the keys and values of this context cached."""
+        b, n = len(context), self.mixture.count
+        cache = self.transformer.cache(context, n)
+        mask = self.mixture.attention_mask(b, context.shape[1], self.head.tokens_per_step)
 
-        def run(slots: Tensor) -> tuple[Tensor, Tensor]:
-            hidden = self.body(slots.repeat_interleave(n, 0), memory, mask).unflatten(0, (b, n))
+        def forward(tokens: Tensor) -> tuple[Tensor, Tensor]:
+            hidden = self.transformer(tokens.repeat_interleave(n, 0), cache, mask).unflatten(0, (b, n))
             return self.head.read(hidden), self.mixture.weights(hidden)
 
-        return run
+        return forward
 
-    def origin(self, joints: Tensor) -> Tensor:
+    def reference(self, joints: Tensor) -> Tensor:
         """What targets are relative to, shape (B, 1, J) [rad]: the measured joints, and 0 for grippers."""
         return (joints * self.arm)[:, None, :]
 
     # ---- training --------------------------------------------------------------------------------------------
 
-    def set_statistics(self, joints: np.ndarray, labels: np.ndarray) -> None:
-        """Take means, deviations and ranges from data; shapes (S, J) and (S, K, J) [rad], both absolute."""
-        self.joint_mean.copy_(torch.from_numpy(joints.mean(axis=0)))
-        self.joint_std.copy_(torch.from_numpy(np.maximum(joints.std(axis=0), LEAST_STD_RAD)))
-        self.code.fit(self._relative(joints, labels))
+    def fit_statistics(self, joints: np.ndarray, labels: np.ndarray, instructions: np.ndarray) -> None:
+        """Take all statistics from data.
+
+        Args:
+            joints: Measured positions, shape (S, J) [rad].
+            labels: Absolute targets, shape (S, K, J) [rad].
+            instructions: Embeddings or token numbers, shape (E, W).
+        """
+        context = self.context_encoder
+        context.joint_mean.copy_(torch.from_numpy(joints.mean(axis=0)))
+        context.joint_std.copy_(torch.from_numpy(np.maximum(joints.std(axis=0), MIN_STD_RAD)))
+        context.instruction_normaliser.fit(instructions)
+        self.encoding.fit(self._relative(joints, labels))
 
     def _relative(self, joints: np.ndarray, labels: np.ndarray) -> np.ndarray:
         return labels - (joints * self.arm.cpu().numpy())[:, None, :]
 
     def loss_weights(self, joints: np.ndarray, labels: np.ndarray, joint_weights: Array, late: float) -> Tensor:
-        """What `loss` needs of the data; see `ActionCode.metric`."""
+        """Weights for `loss` from the data; see `ActionEncoding.waypoint_weights`."""
         return self.head.loss_weights(self._relative(joints, labels), joint_weights, late)
 
-    def loss(self, prefix: Tensor, joints: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    def loss(self, context: Tensor, joints: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """Loss per sample, shape (B,): L_mix + sum of L_h + balance L_bal (MoH, eq. 14); one horizon: L alone.
 
         Args:
-            prefix: Of `features`.
+            context: Of `encode`.
             joints: Measured, shape (B, J) [rad].
             labels: Absolute targets, shape (B, K, J) [rad].
             weights: Of `loss_weights`.
         """
-        points = self.code.points(labels - self.origin(joints))
-        outputs, shares, target = self.head.train_pass(self.pass_from(prefix), points)
-        reach = self.head.reach(self.mixture.active)
-        total = horizon_loss(self.head.errors(outputs, target[:, None], weights), reach)
+        steps = self.encoding.to_steps(labels - self.reference(joints))
+        outputs, shares, target = self.head.train_pass(self.forward_pass(context), steps)
+        rows = self.head.horizon_rows(self.mixture.active)
+        total = horizon_loss(self.head.errors(outputs, target[:, None], weights), rows)
         if self.mixture.count == 1:
             return total
         mixed = self.head.errors(self.head.fuse(outputs, shares), target, weights).mean(dim=1)
-        return total + mixed + self.settings.balance * balance_loss(shares, self.mixture.horizons)
+        return total + mixed + self.config.network.mixture.balance * balance_loss(shares, self.mixture.horizons)
 
-    # ---- at work ---------------------------------------------------------------------------------------------
+    # ---- inference -------------------------------------------------------------------------------------------
 
-    def act(
-        self, images: list[Tensor], joints: Tensor, words: Tensor, seed: int = 0, wanted: Wanted | None = None
-    ) -> Act:
-        """A chunk per sample; the same seed gives the same noise. Arguments as in `VlaModel.features`.
+    def predict(
+        self,
+        images: list[Tensor],
+        joints: Tensor,
+        instruction: Tensor,
+        seed: int = 0,
+        target: GuidanceTarget | None = None,
+    ) -> PolicyOutput:
+        """A chunk per sample; the same seed gives the same noise. Observation as in `encode`.
 
-        With `wanted`, (absolute waypoints (B, K, J) [rad], how firmly (B, K)), a head that starts from noise is guided
-        to what is wanted of it, grippers excepted; gradients must not be forbidden by inference mode.
+        With `target`, a head with `needs_noise` is guided to it, grippers excepted; this needs gradients, so inference
+        mode must be off.
         """
         noise = self.noise(len(joints), seed).to(joints.device)
-        return self.judge(self.say(self.features(images, joints, words), joints, noise, wanted))
+        return self.apply_consensus(self.decode(self.encode(images, joints, instruction), joints, noise, target))
 
     def noise(self, batch: int, seed: int) -> Tensor:
-        """What `say` starts from, shape (B, S, J), on the CPU; the same seed, the same noise."""
+        """Noise for `decode`, shape (B, S, J), on the CPU; the same seed gives the same noise."""
         # A generator per sample, or a sample's noise would depend on the size of its batch.
-        draws = [torch.Generator().manual_seed(seed + b) for b in range(batch)]
-        return torch.stack([torch.randn(self.code.steps, len(self.config.joints), generator=g) for g in draws])
+        generators = [torch.Generator().manual_seed(seed + b) for b in range(batch)]
+        shape = self.encoding.steps, len(self.config.joints)
+        return torch.stack([torch.randn(*shape, generator=g) for g in generators])
 
-    def say(self, prefix: Tensor, joints: Tensor, noise: Tensor, wanted: Wanted | None = None) -> Answer:
-        """The chunks of a prefix of `features`; nothing is drawn, and without `wanted` nothing branches on values."""
-        origin = self.origin(joints)
-        pull = None if wanted is None else self._pull(wanted[0] - origin, wanted[1])
-        said = self.head.say(self.pass_from(prefix), noise, pull)
-        waypoints = self.code.waypoints(said.fused) + origin
-        points = said.fused + origin if self.code.as_spline else None
+    def decode(self, context: Tensor, joints: Tensor, noise: Tensor, target: GuidanceTarget | None = None) -> RawOutput:
+        """The chunks of a context; nothing is random, and without `target` nothing branches on values."""
+        reference = self.reference(joints)
+        guidance = None if target is None else self._guidance(target[0] - reference, target[1])
+        actions = self.head.decode(self.forward_pass(context), noise, guidance)
+        waypoints = self.encoding.waypoints(actions.mixture) + reference
+        control_points = actions.mixture + reference if self.head.predicts_control_points else None
         if self.mixture.count == 1:
-            return Answer(waypoints, points)
-        heads = self.code.waypoints(said.heads) + origin[:, None]
-        return Answer(waypoints, points, heads, self._waypoint_shares(said.weights))
+            return RawOutput(waypoints, control_points)
+        horizons = self.encoding.waypoints(actions.horizons) + reference[:, None]
+        return RawOutput(waypoints, control_points, horizons, self._waypoint_weights(actions.weights))
 
-    def judge(self, answer: Answer) -> Act:
-        """How much of it is worth executing: what the horizons agree on, by numpy."""
-        if answer.heads is None or answer.shares is None:
-            most = self.config.spline.waypoints
-            fixed = min(self.settings.consensus.fixed or most, most)
-            return Act(answer.waypoints, [fixed] * len(answer.waypoints), points=answer.points)
-        arm, voters = self.arm.cpu(), self._reach().sum(dim=0).cpu().numpy()
-        chunk, heads, shares = (t.detach().cpu() for t in (answer.waypoints, answer.heads, answer.shares))
-        arrays = [t.double().numpy() for t in (heads[..., arm], chunk[..., arm], shares)]
-        apart = [disagreement(h, f, w) for h, f, w in zip(*arrays, strict=True)]
-        execute = [agreed(d, voters, self.settings.consensus) for d in apart]
-        return Act(answer.waypoints, execute, np.stack(apart), answer.points)
+    def apply_consensus(self, raw: RawOutput) -> PolicyOutput:
+        """Decide how many waypoints to execute: those that the horizons agree on. Computed by numpy on the CPU.
 
-    def _pull(self, targets: Tensor, mask: Tensor) -> Pull:
-        firmly = mask[:, :, None] * self.arm
+        Raises:
+            RecordError: The deviation of the horizons is not finite.
+        """
+        rule = self.config.network.consensus
+        if raw.horizons is None or raw.weights is None:
+            count = self.config.spline.waypoints
+            execute = min(rule.fixed_steps or count, count)
+            return PolicyOutput(raw.waypoints, [execute] * len(raw.waypoints), control_points=raw.control_points)
+        arm, horizon_count = self.arm.cpu(), self._determined().sum(dim=0).cpu().numpy()
+        mixture, horizons, weights = (t.detach().cpu() for t in (raw.waypoints, raw.horizons, raw.weights))
+        arrays = [t.double().numpy() for t in (horizons[..., arm], mixture[..., arm], weights)]
+        deviation = [horizon_deviation(h, m, w) for h, m, w in zip(*arrays, strict=True)]
+        execute_counts = [steps_to_execute(d, horizon_count, rule) for d in deviation]
+        return PolicyOutput(raw.waypoints, execute_counts, np.stack(deviation), raw.control_points)
 
-        def pull(steps: Tensor) -> Tensor:
-            apart = (targets - self.code.waypoints(self.code.restore(steps))) * firmly
-            return (self.code.points(apart) / self.code.std).float()
+    def _guidance(self, targets: Tensor, weights: Tensor) -> Guidance:
+        joint_weights = weights[:, :, None] * self.arm
 
-        return pull
+        def guidance(steps: Tensor) -> Tensor:
+            error = (targets - self.encoding.waypoints(self.encoding.denormalise(steps))) * joint_weights
+            return (self.encoding.to_steps(error) / self.encoding.std).float()
 
-    def _waypoint_shares(self, weights: Tensor) -> Tensor:
-        """Weights per step (B, N, S) as weights per waypoint (B, N, K), of the horizons that reach it."""
-        first = next(k for k, name in enumerate(self.config.joints) if name not in self.settings.gripper)
-        shares = torch.einsum("ks,bns->bnk", self.code.basis[:, :, first], weights)
-        shares = shares * self._reach()
+        return guidance
+
+    def _waypoint_weights(self, weights: Tensor) -> Tensor:
+        """Weights per step (B, N, S) as weights per waypoint (B, N, K), of the horizons that determine it."""
+        first = next(k for k, name in enumerate(self.config.joints) if name not in self.config.network.grippers)
+        shares = torch.einsum("ks,bns->bnk", self.encoding.basis[:, :, first], weights)
+        shares = shares * self._determined()
         return shares / shares.sum(dim=1, keepdim=True)
 
-    def _reach(self) -> Tensor:
-        """Which waypoints each horizon decides alone, shape (N, K)."""
-        return self.code.reach[self.mixture.active.sum(dim=1) - 1]
+    def _determined(self) -> Tensor:
+        """Waypoints that each horizon alone determines, shape (N, K)."""
+        return self.encoding.determined[self.mixture.active.sum(dim=1) - 1]
 
-    def forward(self, images: list[Tensor], joints: Tensor, words: Tensor) -> Tensor:
-        """Waypoints, shape (B, K, J) [rad], absolute; arguments as in `VlaModel.features`."""
-        return self.act(images, joints, words).waypoints
+    def forward(self, images: list[Tensor], joints: Tensor, instruction: Tensor) -> Tensor:
+        """Waypoints, shape (B, K, J) [rad], absolute; arguments as in `encode`."""
+        return self.predict(images, joints, instruction).waypoints
+
+
+def check_network(config: ModelConfig) -> None:
+    """Build the network with random weights, so that a wrong configuration is refused before data are recorded.
+
+    Raises:
+        ConfigError: As `VlaNetwork`.
+    """
+    config = resolve(config)
+    network = config.network
+    VlaNetwork(replace(config, network=replace(network, backbone=replace(network.backbone, weights=""))))

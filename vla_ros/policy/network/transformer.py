@@ -1,7 +1,7 @@
-"""The action transformer: slots that all attend to each other and to what is seen.
+"""Transformer layers: full attention of tokens to each other and, optionally, to context tokens.
 
-What is seen (the prefix) is encoded once. Each layer turns it into keys and values once; every later pass, be it
-another Euler step of a flow or another horizon of a mixture, uses these again.
+The context is encoded once. Each layer computes its keys and values once and reuses them in every later pass: in each
+Euler step of a flow, and for each horizon of a mixture.
 """
 
 from __future__ import annotations
@@ -10,59 +10,59 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Memory = list[tuple[Tensor, Tensor]]
-"""Per layer, keys and values of the prefix, each (B, heads, P, width / heads)."""
+KeyValueCache = list[tuple[Tensor, Tensor]]
+"""Per layer, keys and values of the context, each (B, heads, P, width / heads)."""
 
 
-class Layer(nn.Module):
-    """Pre-norm attention over prefix and slots together, then a feed-forward net."""
+class TransformerLayer(nn.Module):
+    """Pre-norm attention over context and tokens together, then a feed-forward network."""
 
-    def __init__(self, width: int, heads: int, remembers: bool) -> None:
-        """Build; `remembers`: whether there is a prefix beside the slots."""
+    def __init__(self, width: int, heads: int, context: bool) -> None:
+        """Build; `context`: whether there are context tokens to attend to."""
         super().__init__()
         self._heads = heads
-        self.norm, self.after = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.memory = nn.Linear(width, 2 * width) if remembers else None
-        self.feed = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.attention_norm, self.feed_forward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.attention_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.context_kv = nn.Linear(width, 2 * width) if context else None
+        self.feed_forward = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(B, L, parts * width) to `parts` times (B, heads, L, width / heads)."""
         return x.unflatten(2, (parts, self._heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
-    def remember(self, prefix: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the prefix (B, P, width)."""
-        if self.memory is None:
-            raise RuntimeError("this layer was built without a prefix.")
-        key, value = self._split(self.memory(prefix), 2)
+    def cache(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the context (B, P, width)."""
+        if self.context_kv is None:
+            raise RuntimeError("this layer was built without context.")
+        key, value = self._split(self.context_kv(context), 2)
         return key, value
 
-    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor] | None, mask: Tensor | None) -> Tensor:
-        """Slots (B, L, width) to the same; `mask` (B, 1, 1, P + L) is true where a key may be seen."""
-        query, key, value = self._split(self.qkv(self.norm(x)), 3)
-        if memory is not None:
-            key, value = torch.cat([memory[0], key], dim=2), torch.cat([memory[1], value], dim=2)
-        heard = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        x = x + self.out(heard.transpose(1, 2).flatten(2))
-        return x + self.feed(self.after(x))
+    def forward(self, x: Tensor, cache: tuple[Tensor, Tensor] | None, mask: Tensor | None) -> Tensor:
+        """Tokens (B, L, width) to the same shape; `mask` (B, 1, 1, P + L) is true where a key is attended to."""
+        query, key, value = self._split(self.qkv(self.attention_norm(x)), 3)
+        if cache is not None:
+            key, value = torch.cat([cache[0], key], dim=2), torch.cat([cache[1], value], dim=2)
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        x = x + self.attention_out(attended.transpose(1, 2).flatten(2))
+        return x + self.feed_forward(self.feed_forward_norm(x))
 
 
-class ActionTransformer(nn.Module):
+class Transformer(nn.Module):
     """A stack of layers; full attention, nothing causal."""
 
-    def __init__(self, width: int, layers: int, heads: int, remembers: bool = True) -> None:
+    def __init__(self, width: int, layers: int, heads: int, context: bool = True) -> None:
         """Build `layers` layers."""
         super().__init__()
-        self.layers = nn.ModuleList([Layer(width, heads, remembers) for _ in range(layers)])
+        self.layers = nn.ModuleList([TransformerLayer(width, heads, context) for _ in range(layers)])
         self.norm = nn.LayerNorm(width)
 
-    def remember(self, prefix: Tensor, times: int = 1) -> Memory:
-        """Keys and values of the prefix (B, P, width), each sample `times` times in a row: sample-major."""
-        pairs = (layer.remember(prefix) for layer in self.layers)
-        return [(k.repeat_interleave(times, 0), v.repeat_interleave(times, 0)) for k, v in pairs]
+    def cache(self, context: Tensor, repeats: int = 1) -> KeyValueCache:
+        """Keys and values of the context (B, P, width), each sample `repeats` times in a row: sample-major."""
+        pairs = (layer.cache(context) for layer in self.layers)
+        return [(k.repeat_interleave(repeats, 0), v.repeat_interleave(repeats, 0)) for k, v in pairs]
 
-    def forward(self, slots: Tensor, memory: Memory | None = None, mask: Tensor | None = None) -> Tensor:
-        """Slots (B, L, width) to features of the same shape; arguments as in `Layer.forward`."""
+    def forward(self, tokens: Tensor, cache: KeyValueCache | None = None, mask: Tensor | None = None) -> Tensor:
+        """Tokens (B, L, width) to features of the same shape; arguments as in `TransformerLayer.forward`."""
         for n, layer in enumerate(self.layers):
-            slots = layer(slots, memory[n] if memory is not None else None, mask)
-        return self.norm(slots)
+            tokens = layer(tokens, cache[n] if cache is not None else None, mask)
+        return self.norm(tokens)

