@@ -1,4 +1,4 @@
-"""Torch on one thread: as many threads as cores, on busy cores, mostly wait for each other."""
+"""Fixture that runs torch on one thread, because threads that share busy cores mostly wait for each other."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """One thread for torch, and the number of before afterwards."""
+    """Set torch to one thread, and restore the number afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""A clean copy of what is packaged, so that building leaves nothing in the checkout."""
+"""Copies the files that are packaged, so that a build does not write into the checkout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOLDERS = ("vla_ros", "config", "launch", "resource")
 
 
 def copy_source(target: Path) -> Path:
-    """Copy the sources of the package, without caches, into a new folder."""
+    """Copy the sources of the package, without caches, into a folder that must not exist."""
     target.mkdir(parents=True)
     for name in FILES:
         if (ROOT / name).is_file():
@@ -22,6 +22,6 @@ def copy_source(target: Path) -> Path:
 
 
 def source_files(folder: str, suffix: str = "") -> set[str]:
-    """The files of a folder of the checkout, as paths relative to the checkout."""
+    """The files below a folder of the checkout, as paths relative to the checkout."""
     found = (ROOT / folder).rglob(f"*{suffix}")
     return {str(f.relative_to(ROOT)) for f in found if f.is_file() and "__pycache__" not in f.parts}

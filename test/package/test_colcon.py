@@ -1,4 +1,4 @@
-"""`colcon build` takes the package as `ament_python`, and everything lands where ROS looks for it."""
+"""Tests of `colcon build`: the build type is ament_python, and every file is installed where ROS expects it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from package_source import copy_source, source_files
 
 EXECUTABLES = {
     "sim_node",
-    "cameras_node",
+    "camera_monitor_node",
     "policy_node",
     "planner_node",
     "supervisor_node",
@@ -24,28 +24,28 @@ EXECUTABLES = {
 
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    space = tmp_path_factory.mktemp("colcon")
-    copy_source(space / "src" / "vla_ros")
+    workspace = tmp_path_factory.mktemp("colcon")
+    copy_source(workspace / "src" / "vla_ros")
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "AMENT_PREFIX_PATH", "COLCON_PREFIX_PATH")}
     command = [sys.executable, "-m", "colcon", "--log-base", "log", "build", "--base-paths", "src"]
-    done = subprocess.run(command, cwd=space, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=workspace, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (space / "install" / "vla_ros" / "share" / "vla_ros").is_dir(), done.stdout + done.stderr
-    return space / "install" / "vla_ros"
+    assert (workspace / "install" / "vla_ros" / "share" / "vla_ros").is_dir(), done.stdout + done.stderr
+    return workspace / "install" / "vla_ros"
 
 
 def in_workspace(prefix: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell line with the workspace sourced, and nothing of the checkout in reach."""
+    """Run a shell command with the workspace sourced and without the checkout on the path."""
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     line = f'. "{prefix.parent}/local_setup.sh" && {command}'
     return subprocess.run(["sh", "-c", line], cwd=prefix, env=env, capture_output=True, text=True, check=False)
 
 
-def test_colcon_built_it_as_ament_python(prefix: Path) -> None:
+def test_the_build_type_is_ament_python(prefix: Path) -> None:
     assert (prefix / "share" / "vla_ros" / "hook" / "ament_prefix_path.sh").is_file()
 
 
-def test_executables_are_where_ros2_run_looks(prefix: Path) -> None:
+def test_executables_are_where_ros2_run_expects_them(prefix: Path) -> None:
     folder = prefix / "lib" / "vla_ros"
     assert {f.name for f in folder.iterdir()} == EXECUTABLES
     assert all(os.access(f, os.X_OK) for f in folder.iterdir())

@@ -1,4 +1,4 @@
-"""`pip install` of the package, without its requirements: complete, and it finds its configuration."""
+"""Tests of `pip install` without requirements: every file is installed, and the package finds its configuration."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def pip(*args: str, cwd: Path) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    space = tmp_path_factory.mktemp("wheel")
-    copy_source(space / "src")
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "out", "./src", cwd=space)
-    (found,) = (space / "out").iterdir()
+    folder = tmp_path_factory.mktemp("wheel")
+    copy_source(folder / "src")
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "out", "./src", cwd=folder)
+    (found,) = (folder / "out").iterdir()
     return found
 
 
 def run_isolated(target: Path, code: str) -> list[str]:
-    """Run code with only `target` added, from a folder that is not the checkout."""
+    """Run code with only `target` on PYTHONPATH, outside the checkout."""
     env = {**os.environ, "PYTHONPATH": str(target), "AMENT_PREFIX_PATH": ""}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=target, env=env, capture_output=True, text=True, check=False
@@ -37,7 +37,7 @@ def run_isolated(target: Path, code: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_the_wheel_holds_every_file_and_nothing_of_the_tests(wheel: Path) -> None:
+def test_the_wheel_contains_every_file_of_the_package_and_no_test(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     shared = {n.partition("/data/share/vla_ros/")[2] for n in names}
     assert not {f for f in source_files("vla_ros") if f not in names}

@@ -1,6 +1,7 @@
-"""`./vla` from nothing, interrupted, twice at once, and the second time: on a checkout whose one requirement is tiny.
+"""Tests of the start script `./vla`: first start, later starts, concurrent starts, interruption and failure.
 
-The requirement is a wheel made here. It stands in for MuJoCo too, so no machine's graphics take part.
+The checkout of these tests has one small requirement, a wheel written here. It also stands in for MuJoCo, so the tests
+do not depend on the graphics of the machine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -26,7 +28,7 @@ MjModel = MjData = type("Any", (), {"__init__": lambda *a: None, "from_xml_strin
 Renderer = type("Renderer", (), {"__init__": lambda *a: None, "update_scene": lambda *a: 0, "render": lambda *a: 0})
 """
 
-HELLO = '''"""Say which environment runs this."""
+HELLO = '''"""Print which environment runs this command."""
 import json, os, sys
 import mujoco
 def main(argv):
@@ -36,8 +38,8 @@ def main(argv):
 '''
 
 
-def make_wheel(folder: Path) -> Path:
-    """A wheel with one module, written by hand."""
+def write_wheel(folder: Path) -> Path:
+    """Write a wheel with one module."""
     wheel = folder / "tiny-1.0-py3-none-any.whl"
     info = "tiny-1.0.dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -51,24 +53,49 @@ def make_wheel(folder: Path) -> Path:
 
 
 def write_setup(checkout: Path, *core: str, dev: tuple[str, ...] = ()) -> None:
-    extras: dict[str, list[str]] = {name: [] for name in {*_bootstrap.BASE, *chain(*_bootstrap.EXTRA.values())}}
+    """Write a setup.py with these requirements and an empty list for every other group."""
+    groups = {*_bootstrap.BASE_GROUPS, *chain(*_bootstrap.COMMAND_GROUPS.values())}
+    extras: dict[str, list[str]] = {name: [] for name in groups}
     extras["ros"] = ["no-such-package-of-ros"] if (checkout / "fake_ros").exists() else []
     (checkout / "setup.py").write_text(f"CORE = {list(core)!r}\nEXTRAS = { ({**extras, 'dev': list(dev)})!r}\n")
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A checkout with the real start script and one command, in a folder whose name has a space."""
-    folder = tmp_path / "a checkout"
+def write_checkout(parent: Path) -> Path:
+    """A checkout with the real start script and one command, in a folder whose name contains a space."""
+    folder = parent / "a checkout"
     shutil.copytree(ROOT / "vla_ros" / "cli", folder / "vla_ros" / "cli", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "vla_ros" / "core").mkdir()
     for name in ("vla_ros/__init__.py", "vla_ros/core/errors.py", "vla"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "vla_ros" / "core" / "__init__.py").touch()  # the real one needs numpy
     (folder / "vla_ros" / "cli" / "hello.py").write_text(HELLO)
-    make_wheel(folder)
+    write_wheel(folder)
     write_setup(folder, str(folder / "tiny-1.0-py3-none-any.whl"))
     return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout without an environment."""
+    return write_checkout(tmp_path)
+
+
+@dataclass
+class FirstStarts:
+    """A checkout after two concurrent first starts, with exit status, standard output and standard error of both."""
+
+    checkout: Path
+    results: list[tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def first_starts(tmp_path_factory: pytest.TempPathFactory) -> FirstStarts:
+    folder = write_checkout(tmp_path_factory.mktemp("start"))
+    command = [str(folder / "vla"), "hello", "an argument", "--x"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, cwd=ROOT, env=environment(), **pipes) for _ in range(2)]
+    outputs = [process.communicate(timeout=120) for process in both]
+    return FirstStarts(folder, [(p.returncode, *o) for p, o in zip(both, outputs, strict=True)])
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -82,66 +109,38 @@ def start(checkout: Path, *args: str, **env: str) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=ROOT, env=environment(**env), capture_output=True, text=True, check=False)
 
 
-def test_from_nothing_then_the_second_start_only_goes_on(checkout: Path) -> None:
-    first = start(checkout, "hello", "an argument", "--x")
-    assert first.returncode == 7, first.stderr
-    said = json.loads(first.stdout)
-    assert said["prefix"] == str(checkout / ".venv")
-    assert said["argv"] == ["an argument", "--x"]
-    assert said["MUJOCO_GL"] in ("egl", "osmesa")
-    assert said["RMW_IMPLEMENTATION"] == "rmw_fastrtps_cpp"
-    assert said["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
-    assert "setting up .venv" in first.stderr
+def test_the_first_start_sets_up_the_environment_and_runs_the_command(first_starts: FirstStarts) -> None:
+    for status, output, errors in first_starts.results:
+        assert status == 7, errors
+        printed = json.loads(output)
+        assert printed["prefix"] == str(first_starts.checkout / ".venv")
+        assert printed["argv"] == ["an argument", "--x"]
+        assert printed["MUJOCO_GL"] in ("egl", "osmesa")
+        assert printed["RMW_IMPLEMENTATION"] == "rmw_fastrtps_cpp"
+        assert printed["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
 
-    before = (checkout / ".venv" / "vla.json").stat()
-    spent = time.monotonic()
-    second = start(checkout, "hello", ROS_AUTOMATIC_DISCOVERY_RANGE="SUBNET")
-    spent = time.monotonic() - spent
+
+def test_concurrent_first_starts_set_up_once(first_starts: FirstStarts) -> None:
+    errors = [text for _, _, text in first_starts.results]
+    assert sum("setting up .venv" in text for text in errors) == 1
+    assert sum("waiting for it" in text for text in errors) == 1
+
+
+def test_a_later_start_installs_nothing(first_starts: FirstStarts) -> None:
+    record = first_starts.checkout / ".venv" / "vla.json"
+    before = record.stat()
+    begun = time.monotonic()
+    second = start(first_starts.checkout, "hello", ROS_AUTOMATIC_DISCOVERY_RANGE="SUBNET")
+    elapsed_s = time.monotonic() - begun
     assert second.returncode == 7
     assert second.stderr == ""
     assert json.loads(second.stdout)["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "SUBNET"
-    assert (checkout / ".venv" / "vla.json").stat().st_mtime_ns == before.st_mtime_ns
-    assert spent < 2.0  # measured 0.1 s; a machine under test may be busy
+    assert record.stat().st_mtime_ns == before.st_mtime_ns
+    assert elapsed_s < 2.0  # measured 0.1 s; the machine may be busy
 
 
-def test_an_interrupted_environment_is_made_again(checkout: Path) -> None:
-    (checkout / ".venv" / "bin").mkdir(parents=True)
-    (checkout / ".venv" / "bin" / "python").symlink_to("/nowhere/python")
-    again = start(checkout)
-    assert again.returncode == 7, again.stderr
-    (checkout / ".venv" / "vla.json").unlink()  # what a kill leaves: packages, but no record
-    (checkout / ".venv" / "half").write_text("made")
-    again = start(checkout)
-    assert again.returncode == 7, again.stderr
-    assert not (checkout / ".venv" / "half").exists()
-    (checkout / ".venv" / "vla.json").write_text('{"base": ')  # a disk that was full
-    assert start(checkout).returncode == 7
-
-
-def test_a_failed_install_says_why_and_the_next_start_recovers(checkout: Path) -> None:
-    write_setup(checkout, str(checkout / "missing-1.0-py3-none-any.whl"))
-    failed = start(checkout)
-    assert failed.returncode == 1
-    assert "missing-1.0-py3-none-any.whl" in failed.stderr
-    assert "Traceback" not in failed.stderr
-    write_setup(checkout, str(checkout / "tiny-1.0-py3-none-any.whl"))
-    assert start(checkout).returncode == 7
-
-
-def test_two_starts_wait_for_each_other(checkout: Path) -> None:
-    command = [str(checkout / "vla"), "hello"]
-    both = [
-        subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    said = [process.communicate(timeout=120)[1] for process in both]
-    assert [process.returncode for process in both] == [7, 7], said
-    assert sum("setting up .venv" in text for text in said) == 1
-    assert sum("waiting for it" in text for text in said) == 1
-
-
-def test_a_command_with_more_needs_completes_the_environment(checkout: Path) -> None:
-    assert start(checkout).returncode == 7
+def test_a_command_with_more_requirements_completes_the_environment(first_starts: FirstStarts) -> None:
+    checkout = first_starts.checkout
     (checkout / "vla_ros" / "cli" / "bench.py").write_text(HELLO)
     done = start(checkout, "bench")
     assert done.returncode == 7, done.stderr
@@ -150,6 +149,40 @@ def test_a_command_with_more_needs_completes_the_environment(checkout: Path) -> 
     (checkout / "vla_ros" / "cli" / "test.py").write_text(HELLO)
     assert "completing .venv" in start(checkout, "test").stderr
     assert [start(checkout, command).stderr for command in ("hello", "bench", "test")] == ["", "", ""]
+
+
+def test_an_environment_with_a_missing_interpreter_is_created_again(checkout: Path) -> None:
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").symlink_to("/nowhere/python")
+    again = start(checkout)
+    assert again.returncode == 7, again.stderr
+
+
+@pytest.mark.parametrize("record", [None, '{"base": ', "[]"], ids=["missing", "truncated", "not a mapping"])
+def test_an_environment_without_a_valid_record_counts_as_empty(tmp_path: Path, record: str | None) -> None:
+    if record is not None:
+        (tmp_path / "vla.json").write_text(record)
+    assert _bootstrap.read_record(tmp_path) == {}
+
+
+def test_an_interrupted_environment_is_created_again(checkout: Path) -> None:
+    """A set-up that was killed leaves packages but no record."""
+    base = getattr(sys, "_base_executable", sys.executable)
+    subprocess.run([base, "-m", "venv", "--without-pip", str(checkout / ".venv")], check=True)
+    (checkout / ".venv" / "half").write_text("installed")
+    again = start(checkout)
+    assert again.returncode == 7, again.stderr
+    assert not (checkout / ".venv" / "half").exists()
+
+
+def test_a_failed_install_reports_the_reason_and_the_next_start_recovers(checkout: Path) -> None:
+    write_setup(checkout, str(checkout / "missing-1.0-py3-none-any.whl"))
+    failed = start(checkout)
+    assert failed.returncode == 1
+    assert "missing-1.0-py3-none-any.whl" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    write_setup(checkout, str(checkout / "tiny-1.0-py3-none-any.whl"))
+    assert start(checkout).returncode == 7
 
 
 def test_a_sourced_ros_is_used_and_none_is_installed(checkout: Path) -> None:
@@ -163,17 +196,17 @@ def test_a_sourced_ros_is_used_and_none_is_installed(checkout: Path) -> None:
     assert start(checkout, ROS_DISTRO="jazzy", PYTHONPATH=str(checkout / "fake_ros")).stderr == ""
 
 
-def test_help_and_a_mistyped_command_install_nothing(checkout: Path) -> None:
+def test_help_and_an_unknown_command_install_nothing(checkout: Path) -> None:
     helped = start(checkout, "--help")
     assert helped.returncode == 0
-    assert "hello     Say which environment runs this." in helped.stdout
+    assert "hello      Print which environment runs this command." in helped.stdout
     wrong = start(checkout, "helo")
     assert wrong.returncode == 2
     assert wrong.stderr == 'vla: unknown command "helo"; did you mean "hello"?\n'
     assert not (checkout / ".venv").exists()
 
 
-def test_an_old_python_is_one_clear_line(checkout: Path, tmp_path: Path) -> None:
+def test_an_old_python_is_reported_in_one_line(checkout: Path, tmp_path: Path) -> None:
     old = tmp_path / "bin"
     old.mkdir()
     (old / "python3").write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.8.1" && exit 0\nexit 1\n')
@@ -182,4 +215,4 @@ def test_an_old_python_is_one_clear_line(checkout: Path, tmp_path: Path) -> None
         (old / tool).symlink_to(shutil.which(tool) or "")
     done = start(checkout, PATH=str(old), VLA_PYTHON="python3")
     assert done.returncode == 1
-    assert done.stderr == "vla: needs Python 3.10 or newer as python3 on the PATH (found: Python 3.8.1).\n"
+    assert done.stderr == "vla: requires Python 3.10 or newer as python3 on the PATH (found: Python 3.8.1).\n"
