@@ -28,7 +28,7 @@ from vla_ros.nodes.common.conversions import (
     to_ns,
     to_time,
 )
-from vla_ros.nodes.common.node_loop import Loop, RosTime, subscribe
+from vla_ros.nodes.common.node_loop import Loop, PollingSubscription, RosTime, subscribe
 from vla_ros.nodes.common.node_loop import main as run
 from vla_ros.nodes.common.parameters import check_log_dir, load_params
 from vla_ros.policy.active_plan_tracker import ActivePlanTracker
@@ -106,6 +106,7 @@ class PolicyNode(Loop):
             self._active_plan = ActivePlanListener(node, self._policy.joints, self._tracker)
         self._instruction = ""
         self._last_stamp_ns = self._next_inference_ns = self._next_status_ns = 0
+        self._ground_truth_sub: PollingSubscription[String] | None = None
         if self._ground_truth is not None:
             self._ground_truth_sub = subscribe(node, String, topics.GROUND_TRUTH, topics.LATCHED)
         self._joints_sub = subscribe(node, JointStateMessage, topics.JOINT_STATES, topics.SENSOR)
@@ -179,7 +180,7 @@ class PolicyNode(Loop):
         if self._tracker is not None:
             self._active_plan.receive()
         try:
-            if self._ground_truth is not None:
+            if self._ground_truth is not None and self._ground_truth_sub is not None:
                 ground_truth = self._ground_truth_sub.newest()
                 if ground_truth is not None:
                     self._ground_truth.update(ground_truth.data)

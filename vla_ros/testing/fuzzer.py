@@ -276,7 +276,7 @@ class Fuzzer:
                 state, positions=state.positions + 0.5 * self.rng.integers(0, 2)
             ),
             "offset joints": lambda: dataclasses.replace(state, positions=state.positions + 0.8),
-            "velocity offset": lambda: dataclasses.replace(state, velocities=state.velocities + 50.0),
+            "velocity offset": lambda: dataclasses.replace(state, velocities=self.arm.velocity + 50.0),
             "degrees": lambda: dataclasses.replace(state, positions=np.degrees(state.positions)),
             "missing joint": lambda: JointState(self.now, state.joints[:-1], state.positions[:-1]),
         }

@@ -19,9 +19,9 @@ def clearance_checker(robot: Robot) -> ClearanceChecker:
     if robot.clearance is None:
         return ClearanceChecker()
     try:
-        from vla_ros.collision.arm_model import load_shape
+        from vla_ros.collision.arm_model import load_collision_model
     except ImportError as error:
         raise ConfigError(
             f"checking the clearance needs MuJoCo ({error}); pip install mujoco, or remove `clearance`."
         ) from None
-    return ClearanceChecker(load_shape(robot.limits, robot.clearance, cache_root()))
+    return ClearanceChecker(load_collision_model(robot.limits, robot.clearance, cache_root()))

@@ -49,7 +49,7 @@ class CommandOutput:
             return
         now = command.stamp_ns
         if motions != self._published:
-            self._delayed.follow(motions, now)
+            self._delayed.set_motions(motions, now)
             self._end_ns = motions[-1].end_ns + round(TRAJECTORY_DELAY_S * NS)
         elif not self._repeat_ns <= now < self._end_ns:
             return
