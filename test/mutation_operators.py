@@ -1,4 +1,4 @@
-"""Every change of a source by one operator, constant, name or call, and the changes nobody could notice."""
+"""Mutation operators: all changes of a source by one operator, constant, name or call; and the equivalent mutants."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "vla_ros.safety"
 EQUIVALENT = {
     "supervisor.Supervisor._begin_stop: path_stop(motion, now_ns, self.limits) if isinstance(motion, Plan) else motion"
-    "  ->  path_stop(motion, now_ns, self.limits)": "it is called while running, and then every motion is a plan",
-    "faults.Action: 2  ->  3": "only the order of actions matters",
-    "speed.between: value < stop  ->  value <= stop": "the line ends at LEAST",
-    "speed.Speed.__init__: 1.0  ->  1.5": "nothing else that is compared with it exceeds 1",
-    "stop.PathStop.knots_ns: 40 * PIECES + 1  ->  40 * PIECES - 1": "a grid that is as fine: less than a microsecond",
-    "stop.PathStop.knots_ns: 40  ->  41": "the same",
-    "stop.PathStop.knots_ns: 1  ->  2": "the same",
-    "stop.PathStop.knots_ns: 1  ->  2  (2)": "in the last 960th of a ramp the plan's clock moves by 4 ns at most",
-    "stop._permitted: 1  ->  2": "numpy finds out a length that is given as -2 as it does for -1",
-    "stop.path_stop: int(ramp_ns // SAMPLE_NS) + 1  ->  int(ramp_ns // SAMPLE_NS) - 1": "2.1 ms apart, not 2.0",
-    "stop.path_stop: 1  ->  2": "1.98 ms apart, not 2.0",
-    "stop.path_stop: _permitted(plan, now_ns, np.array([ramp_ns]), fine, limits).all  ->  "
-    "_permitted(plan, now_ns, np.array([ramp_ns]), fine, limits).any": "of a single ramp",
-    "stop.Brake.reach: a + np.copysign(root, a)  ->  a - np.copysign(root, a)": "the same two roots in the other order",
-    "stop.Brake._phases: True  ->  False": "three durations and three jerks",
-    "stop.brake: coasting > 0.0  ->  coasting >= 0.0": "at 0 either sign gives the motion that only lets go",
-    "space._Pieces.__init__: 1  ->  2  (3)": "one polynomial and two are one piece at first, filled up or not",
-    "stop.brake: 1e-12  ->  1.5e-12": "it only keeps from dividing by 0",
-    "certify._on_coefficients: 1  ->  2": "numpy finds out a length that is given as -2 as it does for -1",
-    "certify._on_coefficients: 1  ->  2  (2)": "the same",
-    "gate.splice: True  ->  False": "both sides of the zip have three members",
+    "  ->  path_stop(motion, now_ns, self.limits)": "called only while running, where every motion is a plan",
+    "fault_rules.Action: 2  ->  3": "only the order of the actions matters",
+    "speed_scaling.interpolate_scale: value < stop  ->  value <= stop": "the line ends at MIN_SCALE",
+    "speed_scaling.SpeedScaling.__init__: 1.0  ->  1.5": "nothing else that is compared with it exceeds 1",
+    "stopping.PathStop.knots_ns: 40 * SEGMENTS + 1  ->  40 * SEGMENTS - 1": "an equally fine grid: below a microsecond",
+    "stopping.PathStop.knots_ns: 40  ->  41": "the same",
+    "stopping.PathStop.knots_ns: 1  ->  2": "the same",
+    "stopping.PathStop.knots_ns: 1  ->  2  (2)": "in the last 960th of a ramp the clock advances by at most 4 ns",
+    "stopping._permitted: 1  ->  2": "numpy infers a length given as -2 like one given as -1",
+    "stopping.path_stop: int(ramp_ns // FINE_SAMPLE_NS) + 1  ->  int(ramp_ns // FINE_SAMPLE_NS) - 1": "a sample period "
+    "of 2.1 ms in place of 2.0 ms",
+    "stopping.path_stop: 1  ->  2": "a sample period of 1.98 ms in place of 2.0 ms",
+    "stopping.path_stop: _permitted(plan, now_ns, np.array([ramp_ns]), fine, limits).all  ->  "
+    "_permitted(plan, now_ns, np.array([ramp_ns]), fine, limits).any": "there is a single ramp",
+    "stopping.Brake.position_range: a + np.copysign(root, a)  ->  a - np.copysign(root, a)": "the same two roots in "
+    "the other order",
+    "stopping.Brake._phases: True  ->  False": "there are three durations and three jerks",
+    "stopping.brake: final_velocity > 0.0  ->  final_velocity >= 0.0": "at 0 either sign only returns the acceleration "
+    "to zero",
+    "clearance._Intervals.__init__: 1  ->  2  (3)": "one and two segments are one interval at first, padded or not",
+    "stopping.brake: 1e-12  ->  1.5e-12": "it only prevents a division by 0",
+    "limit_certificate._on_coefficients: 1  ->  2": "numpy infers a length given as -2 like one given as -1",
+    "limit_certificate._on_coefficients: 1  ->  2  (2)": "the same",
+    "gate.switch_discontinuity: True  ->  False": "both sides of the zip have three members",
 }
-"""Changes nobody could notice, as `Mutant.name` has them, and why."""
+"""Equivalent mutants by `Mutant.name`, with the reason."""
 
 COMPARE = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -54,22 +58,22 @@ NAMES = {
 
 MEMBERS = {
     "Mode": ("INACTIVE", "READY", "RUNNING", "STOPPING", "STOPPED", "ESTOPPED"),
-    "Event": ("FRESH", "LOST", "ARM", "STOP", "REST", "ESTOP", "RESET"),
+    "Event": ("INPUTS_OK", "INPUT_FAULT", "ARM", "STOP", "AT_REST", "ESTOP", "RESET"),
     "Action": ("WARN", "STOP", "ESTOP"),
 }
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change.
+    """A module with one change.
 
     Attributes:
-        module: Of `vla_ros.core`.
-        line: Where it is.
-        function: The outermost function it is inside of, as "Class.method"; "" if in none.
-        name: Module, function or class, what becomes of what, and which one of those that read the same.
-        original: The text of the module.
-        changed: Makes the whole changed text of it.
+        module: Name of the module in `PACKAGE`.
+        line: Line of the change.
+        function: The outermost function that contains it, as "Class.method"; "" if none does.
+        name: Module, class or function, the old and the new text, and a number if several have the same name.
+        original: Source of the module.
+        changed: Generates the changed source of the module.
     """
 
     module: str
@@ -84,21 +88,22 @@ class Mutant:
 
     @property
     def where(self) -> str:
-        """Module and function."""
+        """Module and function, separated by a dot."""
         return f"{self.module}.{self.function}"
 
     @property
     def key(self) -> str:
-        """The same for the same change of the same text."""
+        """Hash of the change and the source, equal in every run."""
         return hashlib.sha256(f"{self.name}\n{self.original}".encode()).hexdigest()[:16]
 
     @property
     def equivalent(self) -> bool:
+        """Whether it is listed in `EQUIVALENT`."""
         return self.name in EQUIVALENT
 
 
-def changed(node: ast.AST) -> Iterator[ast.AST]:
-    """Every single change of one node, not of those inside it."""
+def changed_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All changes of one node, without those of its children."""
     if isinstance(node, ast.Compare):
         for k, op in enumerate(node.ops):
             new = copy.deepcopy(node)
@@ -117,8 +122,8 @@ def changed(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, ast.Attribute) and node.attr in NAMES:
         yield ast.Attribute(node.value, NAMES[node.attr], node.ctx)
     elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in MEMBERS:
-        known = MEMBERS[node.value.id]
-        yield ast.Attribute(node.value, known[(known.index(node.attr) + 1) % len(known)], node.ctx)
+        members = MEMBERS[node.value.id]
+        yield ast.Attribute(node.value, members[(members.index(node.attr) + 1) % len(members)], node.ctx)
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in NAMES:
         yield ast.Call(ast.Name(NAMES[node.func.id], ast.Load()), node.args, node.keywords)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
@@ -128,10 +133,12 @@ def changed(node: ast.AST) -> Iterator[ast.AST]:
         yield node.orelse
 
 
-def places(node: ast.AST, scope: str = "", function: str = "") -> Iterator[tuple[ast.AST, str, int | None, str, str]]:
-    """Where a node may be replaced: parent, field, index, class or function, and function it is inside of.
+def replaceable_nodes(
+    node: ast.AST, scope: str = "", function: str = ""
+) -> Iterator[tuple[ast.AST, str, int | None, str, str]]:
+    """All nodes that may be replaced: parent, field, index, enclosing scope, and outermost enclosing function.
 
-    No annotations, texts or documentation. Decorators and defaults are not inside the function they belong to.
+    Annotations, strings and docstrings are excluded. Decorators and default values are outside of their function.
     """
     if isinstance(node, ast.JoinedStr):
         return
@@ -144,35 +151,36 @@ def places(node: ast.AST, scope: str = "", function: str = "") -> Iterator[tuple
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
             if isinstance(child, ast.AST):
                 yield node, field, index, scope, inside
-                yield from places(child, scope, inside)
+                yield from replaceable_nodes(child, scope, inside)
 
 
 def mutants(module: str) -> Iterator[Mutant]:
-    """Every change of a module, in the order of its lines."""
-    text = (ROOT / "vla_ros" / "core" / f"{module}.py").read_text(encoding="utf-8")
+    """All mutants of a module of `PACKAGE`, in the order of the source."""
+    text = ROOT.joinpath(*PACKAGE.split("."), f"{module}.py").read_text(encoding="utf-8")
     tree = ast.parse(text)
     seen: Counter[str] = Counter()
-    for parent, field, index, scope, function in list(places(tree)):
+    for parent, field, index, scope, function in list(replaceable_nodes(tree)):
         value = getattr(parent, field)
         node = value if index is None else value[index]
-        for new in changed(node):
+        for new in changed_nodes(node):
             before, after = ast.unparse(node), ast.unparse(new)
             name = f"{f'{module}.{scope}'.rstrip('.')}: {before[:90]}  ->  {after[:90]}"
             seen[name] += 1
             name += f"  ({seen[name]})" if seen[name] > 1 else ""
-            make = partial(with_change, tree, parent, field, index, node, new)
+            make = partial(changed_source, tree, parent, field, index, node, new)
             yield Mutant(module, getattr(node, "lineno", 0), function, name, text, make)
 
 
-def with_change(tree: ast.AST, parent: ast.AST, field: str, index: int | None, node: ast.AST, new: ast.AST) -> str:
-    """The text of a tree in which a node is replaced for as long as this takes."""
-    put(parent, field, index, new)
+def changed_source(tree: ast.AST, parent: ast.AST, field: str, index: int | None, node: ast.AST, new: ast.AST) -> str:
+    """The source of a tree with one node replaced; the tree itself is restored."""
+    set_node(parent, field, index, new)
     source = ast.unparse(ast.fix_missing_locations(tree))
-    put(parent, field, index, node)
+    set_node(parent, field, index, node)
     return source
 
 
-def put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
+def set_node(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
+    """Replace a child of a node."""
     if index is None:
         setattr(parent, field, node)
     else:

@@ -1,8 +1,9 @@
-"""Runs tests in forked processes, each with one change of a source. Nothing is written to the sources.
+"""Runs tests in forked processes, each with one mutant; the sources are never modified.
 
-Two ways: `Nursery` imports and collects the tests once, and a child only exchanges the code of the changed function;
-`fresh` imports everything anew with the changed source instead of the file. The first is quick, and with fewer
-random examples; what it lets live, and what lies outside functions, is for the second to decide.
+There are two modes. In quick mode `ForkedTestRunner` imports and collects the tests once, and each child only replaces
+the code object of the changed function; it draws fewer random examples. In full mode `run_with_fresh_imports` imports
+everything again with the changed source in place of the file. Full mode decides about mutants that survive quick mode
+and about those outside of functions.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from types import CodeType
 
 import pytest
 from hypothesis import Phase, settings
-from mutation_operators import Mutant
+from mutation_operators import PACKAGE, Mutant
 
 OPTIONS = ["-q", "-s", "-p", "no:cacheprovider", "-o", "timeout=0", "-W", "ignore"]
-FEWER = 10
-"""The quick way draws so many times fewer random examples."""
-MEMORY = 8 * 2**30
-"""More than that a change does not get [bytes]."""
-Done = Callable[[Mutant, str, str, float], None]
-"""Hears of a change what came of it, which test noticed, and after how much processor time [s]."""
+QUICK_REDUCTION = 10
+"""Quick mode draws the number of random examples divided by this."""
+MAX_MEMORY = 8 * 2**30
+"""Memory limit of a child [bytes]."""
+OnResult = Callable[[Mutant, str, str, float], None]
+"""Called with a mutant, its outcome, the test that killed it, and the processor time used [s]."""
 
 
-class Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports a changed source instead of the file."""
+class MutatedSourceImporter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports a changed source in place of the file of one module."""
 
     def __init__(self, name: str, source: str) -> None:
         self.name, self.source = name, source
@@ -49,104 +50,109 @@ class Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.source, f"<changed {self.name}>", "exec"), module.__dict__)
 
 
-class Judge:
-    """For pytest: the first failure says its name and ends the process; nothing is explained or made smaller."""
+class FirstFailureReporter:
+    """Pytest plugin: the first failure writes the name of its test to a pipe and ends the process.
 
-    def __init__(self, seconds: dict[str, float], fewer: int = 1, tell: int = -1) -> None:
-        self.seconds, self.fewer, self.tell = seconds, fewer, tell
+    Failures are neither explained nor minimised.
+    """
+
+    def __init__(self, seconds: dict[str, float], reduction: int = 1, write_fd: int = -1) -> None:
+        self.seconds, self.reduction, self.write_fd = seconds, reduction, write_fd
 
     def pytest_collection_modifyitems(self, items):
-        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0 if "_edges" in item.nodeid else 99.0))
+        items.sort(key=lambda item: self.seconds.get(item.nodeid, 99.0))
         for item in items:
-            chosen = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
-            if chosen is not None:
-                count = max(1, chosen.max_examples // self.fewer)
-                few = settings(chosen, max_examples=count, phases=(Phase.explicit, Phase.generate))
-                item.obj._hypothesis_internal_use_settings = few
+            original = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
+            if original is not None:
+                count = max(1, original.max_examples // self.reduction)
+                reduced = settings(original, max_examples=count, phases=(Phase.explicit, Phase.generate))
+                item.obj._hypothesis_internal_use_settings = reduced
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item, call):
         if call.excinfo is not None and not call.excinfo.errisinstance(pytest.skip.Exception):
-            os.write(self.tell, item.nodeid.encode())
+            os.write(self.write_fd, item.nodeid.encode())
             os._exit(1)
 
 
-def silence() -> None:
-    """Nothing this process says is shown."""
+def silence_output() -> None:
+    """Discard the standard output and error of this process."""
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as this process
     os.dup2(sys.stdout.fileno(), 1)
     os.dup2(sys.stdout.fileno(), 2)
 
 
-def begin(work: Callable[[int], int], most_s: int) -> tuple[int, int]:
-    """Fork; the child does `work`, which may write to a pipe, in at most so much processor time [s].
+def fork_child(work: Callable[[int], int], max_cpu_s: int) -> tuple[int, int]:
+    """Fork a child that runs `work` with the write end of a pipe, within a limit of processor time [s].
 
     Returns:
-        The child's id, and the pipe's end to read from.
+        The child's process id and the read end of the pipe.
     """
-    listen, tell = os.pipe()
+    read_fd, write_fd = os.pipe()
     child = os.fork()
     if child:
-        os.close(tell)
-        return child, listen
+        os.close(write_fd)
+        return child, read_fd
     status = 70
     try:
-        at_most(most_s)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        status = work(tell)
+        limit_cpu_time(max_cpu_s)
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+        status = work(write_fd)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     finally:
         os._exit(status)
 
 
-def at_most(seconds: int) -> None:
-    """End this process after so much processor time [s]."""
+def limit_cpu_time(seconds: int) -> None:
+    """Terminate this process after a processor time [s]."""
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
 
 
-def ended(waiting: dict[int, tuple[int, Mutant | None]]) -> tuple[Mutant | None, str, str, float]:
-    """Wait for one of the children: what it has to say for `Done`."""
+def wait_for_child(running: dict[int, tuple[int, Mutant | None]]) -> tuple[Mutant | None, str, str, float]:
+    """Wait for one of the children, remove it from `running`, and return the arguments of `OnResult`."""
     child, status, used = os.wait3(0)
-    listen, mutant = waiting.pop(child)
-    with os.fdopen(listen, encoding="utf-8") as pipe:
-        by = pipe.read()
+    read_fd, mutant = running.pop(child)
+    with os.fdopen(read_fd, encoding="utf-8") as pipe:
+        test = pipe.read()
     if os.WIFSIGNALED(status):
-        how = "too slow" if os.WTERMSIG(status) == signal.SIGXCPU else "noticed"
+        outcome = "timeout" if os.WTERMSIG(status) == signal.SIGXCPU else "killed"
     else:
-        how = {0: "survives", 70: "unclear"}.get(os.WEXITSTATUS(status), "noticed")
-    return mutant, how, by, round(used.ru_utime + used.ru_stime, 3)
+        outcome = {0: "survived", 70: "unclear"}.get(os.WEXITSTATUS(status), "killed")
+    return mutant, outcome, test, round(used.ru_utime + used.ru_stime, 3)
 
 
-def each(mutants: Iterable[Mutant], jobs: int, work: Callable[[Mutant, int], int], most_s: int, done: Done) -> None:
-    """Do `work` for every mutant in a child of its own, so many at once."""
-    left, running = list(mutants)[::-1], {}
-    while left or running:
-        while left and len(running) < jobs:
-            mutant = left.pop()
-            child, listen = begin(lambda tell, m=mutant: work(m, tell), most_s)
-            running[child] = (listen, mutant)
-        done(*ended(running))
+def run_parallel(
+    mutants: Iterable[Mutant], jobs: int, work: Callable[[Mutant, int], int], max_cpu_s: int, on_result: OnResult
+) -> None:
+    """Run `work` for every mutant in a child of its own, at most `jobs` children in parallel."""
+    pending, running = list(mutants)[::-1], {}
+    while pending or running:
+        while pending and len(running) < jobs:
+            mutant = pending.pop()
+            child, read_fd = fork_child(lambda write_fd, m=mutant: work(m, write_fd), max_cpu_s)
+            running[child] = (read_fd, mutant)
+        on_result(*wait_for_child(running))
 
 
-def fresh(files: list[str], seconds: dict[str, float], mutant: Mutant | None, tell: int) -> int:
-    """In a child: run every test with everything imported anew; 0 if they all pass."""
-    silence()
+def run_with_fresh_imports(files: list[str], seconds: dict[str, float], mutant: Mutant | None, write_fd: int) -> int:
+    """In a child: run every test with all modules imported again; 0 if all of them pass."""
+    silence_output()
     if mutant is not None:
-        sys.meta_path.insert(0, Instead(f"vla_ros.core.{mutant.module}", mutant.changed()))
-    return int(pytest.main([*OPTIONS, "-x", *files], plugins=[Judge(seconds, 1, tell)]))
+        sys.meta_path.insert(0, MutatedSourceImporter(f"{PACKAGE}.{mutant.module}", mutant.changed()))
+    return int(pytest.main([*OPTIONS, "-x", *files], plugins=[FirstFailureReporter(seconds, 1, write_fd)]))
 
 
-def code_of(code: CodeType, function: str) -> CodeType:
-    """The code of "Class.method" in that of its module."""
+def code_object(code: CodeType, function: str) -> CodeType:
+    """The code object of "Class.method" in that of its module."""
     for part in function.split("."):
         code = next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == part)
     return code
 
 
-def function_of(module: str, function: str) -> Callable:
-    """The function "Class.method" of a module that is imported, without what decorates it."""
-    found = sys.modules[f"vla_ros.core.{module}"]
+def imported_function(module: str, function: str) -> Callable:
+    """The function "Class.method" of an imported module, without its decorators."""
+    found = sys.modules[f"{PACKAGE}.{module}"]
     for part in function.split("."):
         found = vars(found)[part]
     for inside in ("fget", "func", "__func__"):
@@ -154,66 +160,66 @@ def function_of(module: str, function: str) -> Callable:
     return inspect.unwrap(found)
 
 
-class Nursery(Judge):
-    """For pytest: collects the tests once and runs for every mutant those that call its function, in a child each."""
+class ForkedTestRunner(FirstFailureReporter):
+    """Pytest plugin: collects the tests once and runs, for every mutant in its own child, the tests that call it."""
 
-    def __init__(self, mutants: list[Mutant], jobs: int, done: Done, times: Path) -> None:
-        super().__init__({}, FEWER)
-        self.mutants, self.jobs, self.done, self.times = mutants, jobs, done, times
-        self.noticed: Counter[tuple[str, str]] = Counter()
+    def __init__(self, mutants: list[Mutant], jobs: int, on_result: OnResult, times: Path) -> None:
+        super().__init__({}, QUICK_REDUCTION)
+        self.mutants, self.jobs, self.on_result, self.times = mutants, jobs, on_result, times
+        self.kills: Counter[tuple[str, str]] = Counter()
 
     def pytest_runtestloop(self, session):
-        """Serve."""
+        """Run all mutants."""
         gc.freeze()
-        took, calls = self._unchanged(session)
+        durations, calls = self._run_unchanged(session)
 
-        def first(mutant: Mutant) -> list[pytest.Item]:
-            """Quick ones and those that noticed another change of the function."""
-            inside = [item for item in session.items if mutant.where in calls[item.nodeid]]
-            return sorted(inside, key=lambda i: took[i.nodeid] / (1 + self.noticed[mutant.where, i.nodeid]) ** 2)
+        def ordered_tests(mutant: Mutant) -> list[pytest.Item]:
+            """Tests that call the function: fast ones and those that killed other mutants of it come first."""
+            callers = [item for item in session.items if mutant.where in calls[item.nodeid]]
+            return sorted(callers, key=lambda i: durations[i.nodeid] / (1 + self.kills[mutant.where, i.nodeid]) ** 2)
 
-        def work(mutant: Mutant, tell: int) -> int:
-            self.tell, tests = tell, first(mutant)
-            at_most(most(sum(took[item.nodeid] for item in tests)))
-            function = function_of(mutant.module, mutant.function)
-            function.__code__ = code_of(compile(mutant.changed(), "<changed>", "exec"), mutant.function)
+        def work(mutant: Mutant, write_fd: int) -> int:
+            self.write_fd, tests = write_fd, ordered_tests(mutant)
+            limit_cpu_time(timeout_s(sum(durations[item.nodeid] for item in tests)))
+            function = imported_function(mutant.module, mutant.function)
+            function.__code__ = code_object(compile(mutant.changed(), "<changed>", "exec"), mutant.function)
             self._run(tests)
             return 0
 
-        def heard(mutant: Mutant, how: str, by: str, seconds: float) -> None:
-            self.noticed[mutant.where, by] += 1
-            self.done(mutant, how, by, seconds)
+        def count_and_report(mutant: Mutant, outcome: str, test: str, seconds: float) -> None:
+            self.kills[mutant.where, test] += 1
+            self.on_result(mutant, outcome, test, seconds)
 
-        each(self.mutants, self.jobs, work, most(sum(took.values())), heard)
+        run_parallel(self.mutants, self.jobs, work, timeout_s(sum(durations.values())), count_and_report)
         return True
 
     def _run(self, items: list[pytest.Item]) -> None:
         for item, following in zip(items, [*items[1:], None], strict=True):
             item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
 
-    def _unchanged(self, session: pytest.Session) -> tuple[dict[str, float], dict[str, list[str]]]:
-        """How much processor time each test takes [s] and what it calls; they must pass as they are."""
-        codes = {function_of(m.module, m.function).__code__: m.where for m in self.mutants}
+    def _run_unchanged(self, session: pytest.Session) -> tuple[dict[str, float], dict[str, list[str]]]:
+        """Processor time of each test on the unchanged code [s], and the functions it calls; all tests must pass."""
+        codes = {imported_function(m.module, m.function).__code__: m.where for m in self.mutants}
 
-        def work(tell: int) -> int:
-            self.tell = tell
-            took, calls = {}, {}
+        def work(write_fd: int) -> int:
+            self.write_fd = write_fd
+            durations, calls = {}, {}
             for item in session.items:
-                begun, profile = time.process_time(), cProfile.Profile(subcalls=False, builtins=False)
+                start, profile = time.process_time(), cProfile.Profile(subcalls=False, builtins=False)
                 profile.runcall(self._run, [item])
                 calls[item.nodeid] = sorted({codes[row.code] for row in profile.getstats() if row.code in codes})
-                took[item.nodeid] = time.process_time() - begun
-            self.times.write_text(json.dumps([took, calls]))
+                durations[item.nodeid] = time.process_time() - start
+            self.times.write_text(json.dumps([durations, calls]))
             return 0
 
-        child, listen = begin(work, 3600)
-        _, how, by, seconds = ended({child: (listen, None)})
-        self.done(None, how, by, seconds)
-        if how != "survives":
+        child, read_fd = fork_child(work, 3600)
+        _, outcome, test, seconds = wait_for_child({child: (read_fd, None)})
+        self.on_result(None, outcome, test, seconds)
+        if outcome != "survived":
             os._exit(1)
         return tuple(json.loads(self.times.read_text()))
 
 
-def most(seconds: float) -> int:
-    """Processor time after which a change is noticed by its slowness, where the tests take `seconds` without it [s]."""
+def timeout_s(seconds: float) -> int:
+    """Processor time after which a mutant counts as killed by time-out, if the tests take `seconds` without it [s]."""
     return int(10.0 + 3.0 * seconds)

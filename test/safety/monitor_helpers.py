@@ -1,4 +1,4 @@
-"""A monitors that has heard the arm, and the names of the faults it finds."""
+"""Monitors that have received a joint state, and the names of their faults."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def sample(pose: np.ndarray, stamp_ns: int, velocity: np.ndarray | float | None 
     return JointState(stamp_ns, LIMITS.joints, pose, velocities)
 
 
-def heard(config: MonitorConfig | None = None, now: int = T0) -> Monitors:
+def with_joint_state(config: MonitorConfig | None = None, now: int = T0) -> Monitors:
     monitors = Monitors(LIMITS, config or MonitorConfig())
     assert monitors.joint_state(sample(START, now), now, None) is None
     return monitors
 
 
-def names(monitors: Monitors, now: int, running: bool = False) -> list[str]:
+def fault_names(monitors: Monitors, now: int, running: bool = False) -> list[str]:
     return [fault.name for fault in monitors.faults(now, running)]

@@ -1,4 +1,4 @@
-"""A supervisor that is armed, in mid-motion, or given plans with one thing wrong."""
+"""Supervisors that are armed or executing a motion, and plans with a single defect."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def armed(now: int = T0) -> Supervisor:
     return supervisor
 
 
-def reach(supervisor: Supervisor, now: int, target: float = 1.0) -> Plan:
-    """A plan that carries every joint towards `target`, from the plan in force."""
+def plan_towards(supervisor: Supervisor, now: int, target: float = 1.0) -> Plan:
+    """A plan that moves every joint towards `target`, from the active plan."""
     active_plan = supervisor.active_plan()
     assert active_plan is not None
     plan = PLANNER.plan(Chunk.from_rate(now, LIMITS.joints, np.full((60, 3), target), 1 / 30), active_plan, now)
@@ -36,12 +36,12 @@ def reach(supervisor: Supervisor, now: int, target: float = 1.0) -> Plan:
     return plan
 
 
-def run(supervisor: Supervisor, start: int, end: int, *, fresh: bool = True) -> list:
-    """Commands every 2 ms, with joint states of an arm that obeys, or without."""
+def run(supervisor: Supervisor, start: int, end: int, *, joint_states: bool = True) -> list:
+    """Commands every 2 ms; with `joint_states`, of an arm that follows its commands exactly."""
     commands = []
     pose = START if supervisor.monitors.measured is None else supervisor.monitors.measured.positions
     for now in range(start, end, 2 * MS):
-        if fresh:
+        if joint_states:
             supervisor.joint_state(measured(pose, now), now)
         commands.append(supervisor.tick(now))
         pose = commands[-1].state.position if commands[-1] else pose
@@ -49,10 +49,10 @@ def run(supervisor: Supervisor, start: int, end: int, *, fresh: bool = True) -> 
 
 
 def moving(now: int = T0) -> tuple[Supervisor, Plan, int]:
-    """A supervisor 0.3 s into a motion."""
+    """A supervisor 0.3 s after the start of a motion, with the plan and the time."""
     supervisor = armed(now)
     supervisor.tick(now)
-    plan = reach(supervisor, now)
+    plan = plan_towards(supervisor, now)
     assert supervisor.plan(plan, now) is None
     run(supervisor, now, now + 300 * MS)
     return supervisor, plan, now + 300 * MS
@@ -64,45 +64,45 @@ def speed(supervisor: Supervisor, now: int) -> float:
     return float(np.abs(command.state.velocity).max())
 
 
-def changed(plan: Plan, **fields: object) -> Plan:
-    names_ = ("joints", "start_ns", "offsets_ns", "positions", "velocities", "accelerations")
-    return Plan(**{**{n: getattr(plan, n) for n in names_}, **fields})
+def modified(plan: Plan, **fields: object) -> Plan:
+    fields_ = ("joints", "start_ns", "offsets_ns", "positions", "velocities", "accelerations")
+    return Plan(**{**{n: getattr(plan, n) for n in fields_}, **fields})
 
 
-def bad_plans(plan: Plan) -> dict[str, list[Plan]]:
-    """Plans that differ from a good one in what is named, and in nothing else."""
+def invalid_plans(plan: Plan) -> dict[str, list[Plan]]:
+    """Plans that differ from a valid one by a single defect, by the reason of their refusal."""
     first, last = np.zeros_like(plan.positions), np.zeros_like(plan.positions)
     first[0, 1], last[-1, 1] = 1.0, 1.0
-    far = np.zeros_like(plan.positions)
-    far[5, 2] = 1.0
-    two = np.array([0, 1000])
-    short = {f: getattr(plan, f)[[0, -1]] for f in ("positions", "velocities", "accelerations")}
+    middle = np.zeros_like(plan.positions)
+    middle[5, 2] = 1.0
+    close_offsets = np.array([0, 1000])
+    two_knots = {f: getattr(plan, f)[[0, -1]] for f in ("positions", "velocities", "accelerations")}
     return {
         "joints": [
             plan.reordered(LIMITS.joints[::-1]),
-            changed(plan, joints=("joint_0", "joint_1", "other")),
+            modified(plan, joints=("joint_0", "joint_1", "other")),
         ],
         "late": [
-            changed(plan, start_ns=T0 - MS),
-            changed(plan, start_ns=plan.start_ns - NS),
-            changed(plan, start_ns=0),
+            modified(plan, start_ns=T0 - MS),
+            modified(plan, start_ns=plan.start_ns - NS),
+            modified(plan, start_ns=0),
         ],
-        "early": [changed(plan, start_ns=T0 + NS + MS), changed(plan, start_ns=2**60 + plan.start_ns)],
+        "early": [modified(plan, start_ns=T0 + NS + MS), modified(plan, start_ns=2**60 + plan.start_ns)],
         "handover": [
-            changed(plan, positions=plan.positions + 1.1e-9 * first),
-            changed(plan, velocities=plan.velocities + 1.1e-9 * first),
-            changed(plan, accelerations=plan.accelerations + 1.1e-9 * first),
-            changed(plan, positions=plan.positions + 1e300 * first),
+            modified(plan, positions=plan.positions + 1.1e-9 * first),
+            modified(plan, velocities=plan.velocities + 1.1e-9 * first),
+            modified(plan, accelerations=plan.accelerations + 1.1e-9 * first),
+            modified(plan, positions=plan.positions + 1e300 * first),
         ],
-        "spacing": [changed(plan, offsets_ns=two, **short)],
+        "spacing": [modified(plan, offsets_ns=close_offsets, **two_knots)],
         "not_at_rest": [
-            changed(plan, velocities=plan.velocities + 1e-8 * last),
-            changed(plan, accelerations=plan.accelerations + 1e-8 * last),
+            modified(plan, velocities=plan.velocities + 1e-8 * last),
+            modified(plan, accelerations=plan.accelerations + 1e-8 * last),
         ],
         "limits": [
-            changed(plan, positions=plan.positions + 3.0 * far),
-            changed(plan, velocities=plan.velocities + 5.0 * far),
-            changed(plan, accelerations=plan.accelerations + 20.0 * far),
-            changed(plan, accelerations=plan.accelerations + 1e300 * far),
+            modified(plan, positions=plan.positions + 3.0 * middle),
+            modified(plan, velocities=plan.velocities + 5.0 * middle),
+            modified(plan, accelerations=plan.accelerations + 20.0 * middle),
+            modified(plan, accelerations=plan.accelerations + 1e300 * middle),
         ],
     }

@@ -1,9 +1,9 @@
-"""What keeps an arm from being armed, and what does not."""
+"""Preconditions for arming."""
 
 import numpy as np
 import pytest
 from core.generators import T0, arm_limits
-from safety.watching import sample
+from safety.monitor_helpers import sample
 
 from vla_ros.safety.arming import arming_pose
 from vla_ros.safety.fault_rules import Fault
@@ -12,20 +12,20 @@ from vla_ros.safety.monitors import MonitorConfig, Monitors
 LIMITS = arm_limits(3)
 
 
-def asked(pose: list[float], *faults: str) -> np.ndarray | str:
+def arming_pose_with(pose: list[float], *faults: str) -> np.ndarray | str:
     monitors = Monitors(LIMITS, MonitorConfig())
     assert monitors.joint_state(sample(np.array(pose), T0), T0, None) is None
     return arming_pose(LIMITS, monitors, [Fault(name, name) for name in faults], None, 0.2)
 
 
 def test_warnings_do_not_prevent_arming_and_the_first_severe_fault_does() -> None:
-    assert not isinstance(asked([0.0, 0.0, 0.0], "no_plan", "tracking_error_high"), str)
-    assert asked([0.0, 0.0, 0.0], "no_plan", "deadman", "clock") == "deadman"
+    assert not isinstance(arming_pose_with([0.0, 0.0, 0.0], "no_plan", "tracking_error_high"), str)
+    assert arming_pose_with([0.0, 0.0, 0.0], "no_plan", "deadman", "clock") == "deadman"
 
 
 @pytest.mark.parametrize("pose", [[1.8, -1.8, 0.0], [-1.8, 1.8, 1.8]])
 def test_arming_at_the_end_of_the_position_range_is_permitted(pose: list[float]) -> None:
-    np.testing.assert_array_equal(asked(pose), pose)
+    np.testing.assert_array_equal(arming_pose_with(pose), pose)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_arming_at_the_end_of_the_position_range_is_permitted(pose: list[float])
     ],
 )
 def test_the_joint_farthest_outside_its_range_is_named(pose: list[float], worst: str) -> None:
-    assert asked(pose) == f"{worst} rad, outside -1.8000 to 1.8000; move it inside by hand"
+    assert arming_pose_with(pose) == f"{worst} rad, outside -1.8000 to 1.8000; move it inside by hand"
 
 
 def test_without_a_measurement_arming_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""What the supervisor does about a fault, and what it takes to go on: the rule, and nothing by itself."""
+"""Action and recovery of each fault: as its rule states, and nothing without a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from core.generators import T0
-from safety.watching import LIMITS, MS, START, STEP, sample
+from safety.monitor_helpers import LIMITS, MS, START, STEP, sample
 
 from vla_ros.core.records import NS
 from vla_ros.safety.fault_rules import RULES, Action, Fault, Recovery, by_severity
@@ -41,52 +41,63 @@ def test_the_recovery_of_every_fault_fits_its_action() -> None:
         assert rule.description
 
 
-class Row(NamedTuple):
-    """One fault: how it comes, how it goes."""
+class Scenario(NamedTuple):
+    """How to cause a fault and how to clear it.
 
-    comes: Callable[[Supervisor, int], None]
-    goes: Callable[[Supervisor, int], None]
+    Attributes:
+        cause: Makes the fault present.
+        clear: Makes it absent.
+        config: Thresholds of the monitors.
+        setup: Inputs that are required before arming.
+    """
+
+    cause: Callable[[Supervisor, int], None]
+    clear: Callable[[Supervisor, int], None]
     config: Mapping[str, float] = MappingProxyType({})
-    before: Callable[[Supervisor, int], None] = lambda _supervisor, _now: None
+    setup: Callable[[Supervisor, int], None] = lambda _supervisor, _now: None
 
 
-def speaks(supervisor: Supervisor, now: int, velocity: float = 0.0) -> None:
+def report_joint_state(supervisor: Supervisor, now: int, velocity: float = 0.0) -> None:
     last = supervisor.monitors.measured
     supervisor.joint_state(sample(START if last is None else last.positions, now, velocity), now)
 
 
-def away(supervisor: Supervisor, now: int) -> None:
-    """The arm is moved away from where it is commanded."""
+def move_away(supervisor: Supervisor, now: int) -> None:
+    """The arm is moved move_away from its command."""
     for k in range(1, 40):
         supervisor.joint_state(sample(START + 0.016 * k, now, 0.0), now)
 
 
-ROWS = {
-    "joint_stamp": Row(lambda s, n: s.joint_state(sample(START, n - NS), n) and None, speaks),
-    "tracking_error": Row(away, speaks),
-    "clock_jump": Row(lambda s, _n: s.monitors.clock_drift(NS), lambda s, _n: s.monitors.clock_drift(0)),
-    "second_publisher": Row(lambda s, _n: s.monitors.other_publishers(1), lambda s, _n: s.monitors.other_publishers(0)),
-    "estop_input": Row(lambda s, n: s.monitors.estop_input(True, n), lambda s, n: s.monitors.estop_input(False, n)),
-    "overspeed": Row(lambda s, n: [speaks(s, n, 9.0) for _ in range(5)] and None, speaks),
-    "deadman": Row(
+SCENARIOS = {
+    "joint_stamp": Scenario(lambda s, n: s.joint_state(sample(START, n - NS), n) and None, report_joint_state),
+    "tracking_error": Scenario(move_away, report_joint_state),
+    "clock_jump": Scenario(lambda s, _n: s.monitors.clock_drift(NS), lambda s, _n: s.monitors.clock_drift(0)),
+    "second_publisher": Scenario(
+        lambda s, _n: s.monitors.other_publishers(1), lambda s, _n: s.monitors.other_publishers(0)
+    ),
+    "estop_input": Scenario(
+        lambda s, n: s.monitors.estop_input(True, n), lambda s, n: s.monitors.estop_input(False, n)
+    ),
+    "overspeed": Scenario(lambda s, n: [report_joint_state(s, n, 9.0) for _ in range(5)] and None, report_joint_state),
+    "deadman": Scenario(
         lambda s, n: s.monitors.deadman(False, n),
         lambda s, n: s.monitors.deadman(True, n),
         {"deadman_timeout_s": 5.0},
         lambda s, n: s.monitors.deadman(True, n),
     ),
-    "camera_timeout": Row(
+    "camera_timeout": Scenario(
         lambda s, n: s.monitors.image("front", n, n - 51 * MS),
         lambda s, n: s.monitors.image("front", n, n),
         {"cameras": ("front",), "camera_timeout_s": 0.05},
         lambda s, n: s.monitors.image("front", n, n),
     ),
-    "camera_stamp": Row(
+    "camera_stamp": Scenario(
         lambda s, n: s.monitors.image("front", n - NS, n),
         lambda s, n: s.monitors.image("front", n, n),
         {"cameras": ("front",), "camera_timeout_s": 5.0},
         lambda s, n: s.monitors.image("front", n, n),
     ),
-    "estop_timeout": Row(
+    "estop_timeout": Scenario(
         lambda s, n: s.monitors.estop_input(False, n - 51 * MS),
         lambda s, n: s.monitors.estop_input(False, n + NS),
         {"estop_timeout_s": 0.05},
@@ -95,21 +106,21 @@ ROWS = {
 }
 
 
-def holding(row: Row) -> Supervisor:
-    supervisor = Supervisor(LIMITS, SupervisorConfig(MonitorConfig(**row.config)))
-    row.before(supervisor, T0)
-    speaks(supervisor, T0)
+def armed_with(scenario: Scenario) -> Supervisor:
+    supervisor = Supervisor(LIMITS, SupervisorConfig(MonitorConfig(**scenario.config)))
+    scenario.setup(supervisor, T0)
+    report_joint_state(supervisor, T0)
     assert supervisor.arm(T0).success
     supervisor.tick(T0)
     return supervisor
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", SCENARIOS)
 def test_a_fault_while_running_has_the_action_and_recovery_of_its_rule(name: str) -> None:
-    row, rule = ROWS[name], RULES[name]
-    supervisor = holding(row)
+    scenario, rule = SCENARIOS[name], RULES[name]
+    supervisor = armed_with(scenario)
     now = T0 + 2 * MS
-    row.comes(supervisor, now)
+    scenario.cause(supervisor, now)
     supervisor.tick(now)
     assert supervisor.mode is (Mode.ESTOPPED if rule.action is Action.ESTOP else Mode.STOPPING)
     assert [f.name for f in supervisor.faults if f.rule.action > Action.WARN] == [name]
@@ -123,28 +134,30 @@ def test_a_fault_while_running_has_the_action_and_recovery_of_its_rule(name: str
         assert not result.success
         assert "cannot reset" in result.message
         assert supervisor.mode is Mode.ESTOPPED
-    speaks(supervisor, now)
-    row.goes(supervisor, now)
+    report_joint_state(supervisor, now)
+    scenario.clear(supervisor, now)
     supervisor.tick(now)
-    assert supervisor.mode is (Mode.ESTOPPED if rule.action is Action.ESTOP else Mode.STOPPED), "nothing by itself"
+    assert supervisor.mode is (Mode.ESTOPPED if rule.action is Action.ESTOP else Mode.STOPPED), (
+        "no recovery without a request"
+    )
     assert supervisor.faulted[name] == 1
     if rule.recovery is Recovery.RESET:
         assert not supervisor.arm(now).success
     if rule.recovery is Recovery.RESET or name == "tracking_error":
         assert supervisor.reset(now).success
-    speaks(supervisor, now)
+    report_joint_state(supervisor, now)
     assert supervisor.arm(now).success is (rule.recovery is not Recovery.RESTART)
 
 
-@pytest.mark.parametrize("name", [n for n in ROWS if n not in ("tracking_error", "overspeed")])
+@pytest.mark.parametrize("name", [n for n in SCENARIOS if n not in ("tracking_error", "overspeed")])
 def test_a_fault_before_arming_prevents_arming(name: str) -> None:
-    row, rule = ROWS[name], RULES[name]
-    supervisor = Supervisor(LIMITS, SupervisorConfig(MonitorConfig(**row.config)))
-    row.before(supervisor, T0)
-    speaks(supervisor, T0)
+    scenario, rule = SCENARIOS[name], RULES[name]
+    supervisor = Supervisor(LIMITS, SupervisorConfig(MonitorConfig(**scenario.config)))
+    scenario.setup(supervisor, T0)
+    report_joint_state(supervisor, T0)
     supervisor.tick(T0)
     assert supervisor.mode is Mode.READY
-    row.comes(supervisor, T0)
+    scenario.cause(supervisor, T0)
     assert supervisor.tick(T0) is None
     assert supervisor.mode is (Mode.ESTOPPED if rule.action is Action.ESTOP else Mode.INACTIVE)
     result = supervisor.arm(T0)
@@ -156,16 +169,16 @@ def test_the_reason_of_mode_inactive_follows_the_most_severe_fault() -> None:
     supervisor = Supervisor(LIMITS)
     supervisor.tick(T0)
     assert "no joint state" in supervisor.reason
-    speaks(supervisor, T0)
+    report_joint_state(supervisor, T0)
     supervisor.monitors.other_publishers(1)
     supervisor.tick(T0)
     assert "2 publishers" in supervisor.reason
 
 
 def test_a_warning_is_reported_and_has_no_other_effect() -> None:
-    supervisor = holding(Row(lambda _s, _n: None, lambda _s, _n: None))
+    supervisor = armed_with(Scenario(lambda _s, _n: None, lambda _s, _n: None))
     for now in range(T0, T0 + 3 * NS, STEP):
-        speaks(supervisor, now)
+        report_joint_state(supervisor, now)
         supervisor.tick(now)
     assert [f.name for f in supervisor.faults] == ["no_plan"]
     assert supervisor.mode is Mode.RUNNING
@@ -173,19 +186,19 @@ def test_a_warning_is_reported_and_has_no_other_effect() -> None:
 
 def test_a_moving_arm_is_not_armed() -> None:
     supervisor = Supervisor(LIMITS)
-    speaks(supervisor, T0, 0.2)
+    report_joint_state(supervisor, T0, 0.2)
     result = supervisor.arm(T0)
     assert not result.success
     assert "moves at 0.20 rad/s" in result.message
-    speaks(supervisor, T0, 0.1)
+    report_joint_state(supervisor, T0, 0.1)
     assert supervisor.arm(T0).success
 
 
 def test_motion_after_a_stop_escalates_to_an_emergency_stop() -> None:
-    supervisor = holding(Row(lambda _s, _n: None, lambda _s, _n: None))
+    supervisor = armed_with(Scenario(lambda _s, _n: None, lambda _s, _n: None))
     supervisor.stop(T0)
     for now in range(T0, T0 + 2 * NS, STEP):
-        speaks(supervisor, now, 0.3)
+        report_joint_state(supervisor, now, 0.3)
         supervisor.tick(now)
         if supervisor.mode is Mode.ESTOPPED:
             break
@@ -193,9 +206,9 @@ def test_motion_after_a_stop_escalates_to_an_emergency_stop() -> None:
     assert "still moves" in supervisor.reason
     assert now - T0 <= 100 * MS + 500 * MS + 2 * STEP
     for later in range(now, now + NS, STEP):
-        speaks(supervisor, later, 0.3)
+        report_joint_state(supervisor, later, 0.3)
         supervisor.tick(later)
     assert "still moves" in supervisor.reset(later).message
-    speaks(supervisor, later)
+    report_joint_state(supervisor, later)
     supervisor.tick(later)
     assert supervisor.reset(later).success

@@ -1,4 +1,4 @@
-"""Acceptance checks of plans and commands, and the room in which the arm can be braked at every instant."""
+"""Acceptance checks of plans and commands, and the braking margin."""
 
 import dataclasses
 
@@ -23,12 +23,12 @@ from vla_ros.safety.gate import (
 from vla_ros.safety.stopping import Brake, brake, emergency, path_stop
 
 LIMITS = arm_limits(2)
-ROOM = 10.0**3 / (6 * 150.0**2)
+BRAKING_MARGIN = 10.0**3 / (6 * 150.0**2)
 MS = 1_000_000
 
 
 def test_the_braking_margin_is_the_distance_to_release_the_acceleration() -> None:
-    np.testing.assert_allclose(LIMITS.braking_margin, ROOM)
+    np.testing.assert_allclose(LIMITS.braking_margin, BRAKING_MARGIN)
 
 
 def test_the_braking_margin_is_at_most_a_twentieth_of_the_range() -> None:
@@ -37,7 +37,7 @@ def test_the_braking_margin_is_at_most_a_twentieth_of_the_range() -> None:
     np.testing.assert_allclose(soft.braking_margin, 0.1)
 
 
-def uncut(limits: Limits) -> bool:
+def margin_is_not_limited(limits: Limits) -> bool:
     return bool((limits.acceleration**3 / (6 * limits.jerk**2) <= (limits.upper - limits.lower) / 20).all())
 
 
@@ -45,7 +45,7 @@ def uncut(limits: Limits) -> bool:
 def test_a_plan_can_be_braked_at_every_instant_inside_the_range(seed: int) -> None:
     rng = rng_of(seed)
     limits = random_limits(rng, 3)
-    if not uncut(limits):
+    if not margin_is_not_limited(limits):
         limits = arm_limits(3)
     planner = Planner(limits, PlannerConfig(max_handover_error_rad=1e6))
     half = (limits.upper - limits.lower) / 2 - 2 * limits.braking_margin
@@ -74,39 +74,39 @@ def test_a_brake_near_the_end_of_the_range_stays_inside(side: float) -> None:
         chunk, Plan.hold(LIMITS.joints, [0, 1], T0), T0
     )
     assert isinstance(plan, Plan)
-    assert np.abs(plan.positions[-1] - side * (1.8 - ROOM)).max() < 1e-3
+    assert np.abs(plan.positions[-1] - side * (1.8 - BRAKING_MARGIN)).max() < 1e-3
     reached = []
     for t in range(plan.start_ns, plan.end_ns, 5 * MS):
         stop = emergency(plan, t, LIMITS)
         assert isinstance(stop, Brake)
-        least, greatest = stop.position_range()
-        assert (LIMITS.lower <= least).all()
-        assert (greatest <= LIMITS.upper).all()
-        reached.append(max(np.abs(least).max(), np.abs(greatest).max()))
+        lower, upper = stop.position_range()
+        assert (LIMITS.lower <= lower).all()
+        assert (upper <= LIMITS.upper).all()
+        reached.append(max(np.abs(lower).max(), np.abs(upper).max()))
     assert max(reached) > 1.78
 
 
 def test_the_braking_margin_is_necessary() -> None:
-    """A motion that turns at the end of its range as fast as it may cannot be braked inside the range."""
+    """A motion that reverses at the end of its range at the acceleration limit cannot be braked inside the range."""
     turning = State(np.array([1.79999]), np.array([1e-3]), np.array([-10.0]))
     limits = arm_limits(1)
-    _, greatest = brake(turning, T0, limits).position_range()
-    assert greatest[0] <= 1.8 + ROOM
+    _, upper = brake(turning, T0, limits).position_range()
+    assert upper[0] <= 1.8 + BRAKING_MARGIN
     diving = State(np.array([1.799]), np.array([0.3]), np.array([-10.0]))
     assert brake(diving, T0, limits).position_range()[1][0] > 1.8
 
 
-def at_rest(position: list[float], then: list[float] | None = None, seconds: float = 4.0) -> Plan:
-    p = np.array([position, then or position])
+def at_rest(position: list[float], end: list[float] | None = None, seconds: float = 4.0) -> Plan:
+    p = np.array([position, end or position])
     return Plan(LIMITS.joints, T0, np.array([0, int(seconds * NS)]), p, np.zeros_like(p), np.zeros_like(p))
 
 
 @pytest.mark.parametrize(
     ("start", "end", "permitted"),
     [
-        (0.0, 1.8 - ROOM - 1e-6, True),
-        (0.0, 1.8 - ROOM + 1e-6, False),
-        (0.0, -1.8 + ROOM - 1e-6, False),
+        (0.0, 1.8 - BRAKING_MARGIN - 1e-6, True),
+        (0.0, 1.8 - BRAKING_MARGIN + 1e-6, False),
+        (0.0, -1.8 + BRAKING_MARGIN - 1e-6, False),
         (1.8, 1.8, True),
         (1.8, 1.0, True),
         (1.799, 1.8, False),
@@ -203,7 +203,7 @@ def one_joint_command(p: float, v: float = 0.0, ms: int = 0) -> Command:
     ("step", "ms", "sent"),
     [
         (0.0040, 2, True),
-        (0.0040045, 2, True),  # 2 rad/s for 2 ms, a thousandth more, and rounding
+        (0.0040045, 2, True),  # 2 rad/s for 2 ms, plus 0.1 %, plus the position tolerance
         (0.0040055, 2, False),
         (POSITION_TOLERANCE_RAD, 0, True),
         (-POSITION_TOLERANCE_RAD, 0, True),

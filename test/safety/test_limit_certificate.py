@@ -28,7 +28,7 @@ HERMITE = np.linalg.inv(
         [0, 0, 2, 6, 12, 20],
     ]
 )
-"""From (p, v, a) at both ends of a piece of length 1 to monomial coefficients."""
+"""From (p, v, a) at both ends of a segment of length 1 to monomial coefficients."""
 
 
 def powers(count: int) -> np.ndarray:
@@ -45,7 +45,7 @@ POWERS = powers(200)
 
 
 def sampled(plan: Plan) -> np.ndarray:
-    """Position, velocity, acceleration and jerk at 200 instants of every piece, shape (4, M * 200, J)."""
+    """Position, velocity, acceleration and jerk at 200 instants of every segment, shape (4, M * 200, J)."""
     out = []
     for i, span in enumerate(np.diff(plan.offsets_ns)):
         h = span / 1e9
@@ -65,8 +65,8 @@ def peaks(plan: Plan, limits: Limits) -> np.ndarray:
     return np.abs(values).max(axis=1) / most
 
 
-def fitting(plan: Plan, rng: np.random.Generator, ratio: float) -> Limits:
-    """Limits of which the plan uses the part `ratio` in one quantity, and less in every other."""
+def limits_with_ratio(plan: Plan, rng: np.random.Generator, ratio: float) -> Limits:
+    """Limits of which the plan uses the fraction `ratio` in one quantity, and less in every other."""
     values = sampled(plan)
     lower, upper = values[0].min(axis=0), values[0].max(axis=0)
     peak = np.abs(values).max(axis=1) / rng.uniform(0.3, 1.0, (4, len(plan.joints)))
@@ -83,14 +83,14 @@ def fitting(plan: Plan, rng: np.random.Generator, ratio: float) -> Limits:
 @settings(max_examples=60)
 @given(seed=SEED)
 def test_no_violation_is_permitted_and_few_valid_plans_are_refused(seed: int) -> None:
-    rng, wrongly = rng_of(seed), 0
+    rng, false_refusals = rng_of(seed), 0
     for _ in range(50):
         plan = random_plan(rng, joints=int(rng.integers(1, 4)))
-        limits = fitting(plan, rng, float(rng.choice([0.9, 0.98, 0.999, 1.00001, 1.01, 1.1])))
+        limits = limits_with_ratio(plan, rng, float(rng.choice([0.9, 0.98, 0.999, 1.00001, 1.01, 1.1])))
         peak, verdict = peaks(plan, limits).max(), certify(plan, limits)
         assert not (verdict.permitted and peak > 1 + 1e-6), (peak, verdict)
-        wrongly += peak <= 0.98 and not verdict.permitted
-    assert wrongly <= 0.01 * 50
+        false_refusals += peak <= 0.98 and not verdict.permitted
+    assert false_refusals <= 0.01 * 50
 
 
 @settings(max_examples=20)
@@ -113,7 +113,7 @@ def test_short_segments_far_from_mid_range_are_decided_despite_rounding(seed: in
 @pytest.mark.parametrize("joint", range(3))
 def test_the_verdict_names_joint_and_quantity(quantity: int, joint: int) -> None:
     plan = random_plan(rng_of(quantity * 3 + joint))
-    loose = fitting(plan, rng_of(0), 0.5)
+    loose = limits_with_ratio(plan, rng_of(0), 0.5)
     tight = [loose.velocity.copy(), loose.acceleration.copy(), loose.jerk.copy()]
     lower, upper = loose.lower - 1.0, loose.upper + 1.0
     peak = np.abs(sampled(plan)[quantity][:, joint]).max()
@@ -133,7 +133,7 @@ def test_the_verdict_names_joint_and_quantity(quantity: int, joint: int) -> None
 def test_the_ratio_of_a_permitted_plan_bounds_its_peak(seed: int) -> None:
     rng = rng_of(seed)
     plan = random_plan(rng)
-    limits = fitting(plan, rng, 0.9)
+    limits = limits_with_ratio(plan, rng, 0.9)
     verdict = certify(plan, limits)
     if verdict.permitted:
         assert peaks(plan, limits).max() - 1e-9 <= verdict.ratio <= 1 + 1e-9
@@ -143,7 +143,7 @@ def test_the_ratio_of_a_permitted_plan_bounds_its_peak(seed: int) -> None:
 def test_scaling_time_or_angle_does_not_change_the_verdict(seed: int) -> None:
     rng = rng_of(seed)
     plan = random_plan(rng)
-    limits = fitting(plan, rng, float(rng.choice([0.9, 1.1])))
+    limits = limits_with_ratio(plan, rng, float(rng.choice([0.9, 1.1])))
     k, stretch = float(rng.uniform(0.1, 10.0)), int(rng.integers(2, 6))
     other = Plan(
         plan.joints,
@@ -177,7 +177,7 @@ def test_very_large_values_are_refused(field: str, value: float, knot: int) -> N
     assert str(verdict).endswith(".")
 
 
-def still(offsets_ns: list[int], joints: tuple[str, ...] = names(2)) -> dict:
+def at_rest(offsets_ns: list[int], joints: tuple[str, ...] = names(2)) -> dict:
     zero = np.zeros((len(offsets_ns), len(joints)))
     return {
         "joints": joints,
@@ -189,18 +189,18 @@ def still(offsets_ns: list[int], joints: tuple[str, ...] = names(2)) -> dict:
     }
 
 
-def wide(joints: tuple[str, ...] = names(2)) -> Limits:
+def unit_limits(joints: tuple[str, ...] = names(2)) -> Limits:
     one = np.ones(len(joints))
     return Limits(joints, -one, one, one, one, one)
 
 
 @pytest.mark.parametrize("offsets", [[0, 1], [0, 999_999, NS], [0, NS, NS + 999_999]])
 def test_segments_below_the_minimum_duration_are_refused(offsets: list[int]) -> None:
-    assert certify(Plan(**still(offsets)), wide()).reason == "spacing"
+    assert certify(Plan(**at_rest(offsets)), unit_limits()).reason == "spacing"
 
 
 def test_a_segment_of_the_minimum_duration_is_permitted() -> None:
-    assert certify(Plan(**still([0, 1_000_000])), wide()).permitted
+    assert certify(Plan(**at_rest([0, 1_000_000])), unit_limits()).permitted
 
 
 @pytest.mark.parametrize("field", ["velocities", "accelerations"])
@@ -208,20 +208,20 @@ def test_a_segment_of_the_minimum_duration_is_permitted() -> None:
 def test_a_plan_that_does_not_end_at_rest_is_refused(field: str, value: float) -> None:
     moving = np.zeros((2, 2))
     moving[-1, 1] = value
-    assert certify(Plan(**{**still([0, NS]), field: moving}), wide()).reason == "not_at_rest"
+    assert certify(Plan(**{**at_rest([0, NS]), field: moving}), unit_limits()).reason == "not_at_rest"
 
 
 @pytest.mark.parametrize("joints", [names(2)[::-1], names(1), names(3), ("a", "b")])
 def test_other_joints_are_refused(joints: tuple[str, ...]) -> None:
-    verdict = certify(Plan(**still([0, NS], joints)), wide())
+    verdict = certify(Plan(**at_rest([0, NS], joints)), unit_limits())
     assert (verdict.permitted, verdict.reason) == (False, "joints")
     assert str(verdict) == "not permitted: joints."
 
 
 def test_a_plan_with_a_thousand_segments_is_certified() -> None:
-    """One thousand pieces for seven joints: the judge must not hold up the commands."""
-    plan = Plan(**still([i * 2_000_000 for i in range(1001)], names(7)))
-    assert certify(plan, wide(names(7))).permitted
+    """One thousand segments of seven joints."""
+    plan = Plan(**at_rest([i * 2_000_000 for i in range(1001)], names(7)))
+    assert certify(plan, unit_limits(names(7))).permitted
 
 
 def test_the_tolerances() -> None:
@@ -302,7 +302,7 @@ def test_a_verdict_without_joint_has_no_time() -> None:
 
 @pytest.mark.parametrize("velocity", [9.0, 4.0])
 def test_exactly_the_maximum_ratio_is_permitted(velocity: float) -> None:
-    """At once, and where another piece needs a closer look: 4 is beyond the peak of 1.875 and inside the hull of 5."""
+    """Also where another segment needs subdivision: 4 is above the peak of 1.875 and below the hull of 5."""
     assert certify(
         one_joint_plan([MAX_RATIO, MAX_RATIO, MAX_RATIO - 1.0], [0.0] * 3, [0.0] * 3), one_joint_limits(1.0, velocity)
     ).permitted
@@ -310,7 +310,7 @@ def test_exactly_the_maximum_ratio_is_permitted(velocity: float) -> None:
 
 @pytest.mark.parametrize(("share", "permitted"), [(1 + 8e-4, True), (1 + 1e-4, False)])
 def test_the_number_of_subdivisions_limits_the_precision(share: float, permitted: bool) -> None:
-    """Each halving leaves a quarter of the gap: at the sixth it is 4e-4 here, at the fifth 2e-3, at a seventh 3e-5."""
+    """Each subdivision leaves a quarter of the gap: here 2e-3 after five, 4e-4 after six, 3e-5 after seven."""
     verdict = certify(STEP, one_joint_limits(acceleration=share * PEAKS["acceleration"]))
     assert verdict.permitted is permitted
 
@@ -322,14 +322,14 @@ def test_the_worse_of_two_unproved_segments_is_named() -> None:
 
 
 def test_a_knot_beyond_a_limit_is_refused_without_subdivision() -> None:
-    """Faster between the knots, but that is not looked at any more; and the good piece after it does not help."""
+    """The velocity between the knots is higher, but is not evaluated; the valid segment that follows has no effect."""
     verdict = certify(one_joint_plan([0.0, 0.5, 0.5], [2.0, 0.0, 0.0], [3.0, 0.0, 0.0]), one_joint_limits(velocity=1.9))
     assert (verdict.permitted, verdict.quantity, verdict.at_ns) == (False, "velocity", 0)
     assert verdict.ratio == pytest.approx(2.0 / 1.9)
 
 
 def test_the_tightest_segment_may_be_proved_before_the_last_subdivision() -> None:
-    """Of two that come equally close the later one is named; the first needs a closer look at its velocity."""
+    """Of two equally tight segments the later one is named; the first one needs subdivision for its velocity."""
     verdict = certify(
         one_joint_plan([-0.01, 0.99, 0.99], [0.0] * 3, [0.0] * 3), one_joint_limits(upper=1.0, velocity=3.0)
     )

@@ -1,4 +1,4 @@
-"""Every state and every event, written out from what the states mean, not from the table under test."""
+"""State machine: every mode and event, written from the meaning of the modes, not from the table under test."""
 
 import pytest
 
@@ -9,7 +9,7 @@ INPUTS_OK, INPUT_FAULT, ARM, STOP, AT_REST, ESTOP, RESET = Event
 
 # fmt: off
 TABLE = {
-    #           FRESH     LOST      ARM       STOP      REST      ESTOP     RESET
+    #           INPUTS_OK FAULT     ARM       STOP      AT_REST   ESTOP     RESET
     INACTIVE: (READY,    INACTIVE, INACTIVE, INACTIVE, INACTIVE, ESTOPPED, INACTIVE),
     READY:    (READY,    INACTIVE, RUNNING,  READY,    READY,    ESTOPPED, READY),
     RUNNING:  (RUNNING,  STOPPING, RUNNING,  STOPPING, RUNNING,  ESTOPPED, RUNNING),
@@ -27,8 +27,8 @@ def test_every_mode_and_event(mode: Mode, event: Event) -> None:
 
 
 def test_only_arming_leads_to_running() -> None:
-    ways = {(m, e) for m in Mode for e in Event if m is not RUNNING and next_state(m, e) is RUNNING}
-    assert ways == {(READY, ARM), (STOPPED, ARM)}
+    transitions = {(m, e) for m in Mode for e in Event if m is not RUNNING and next_state(m, e) is RUNNING}
+    assert transitions == {(READY, ARM), (STOPPED, ARM)}
 
 
 def test_only_a_reset_leaves_an_emergency_stop() -> None:

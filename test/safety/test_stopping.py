@@ -23,8 +23,8 @@ from vla_ros.safety import stopping as module
 from vla_ros.safety.stopping import RAMPS_NS, Brake, PathStop, brake, emergency, path_stop
 
 
-def draw(seed: int) -> tuple[np.random.Generator, Limits, Plan, int]:
-    """A plan and an instant in it."""
+def random_case(seed: int) -> tuple[np.random.Generator, Limits, Plan, int]:
+    """Random limits, a plan and an instant during the plan."""
     rng = rng_of(seed)
     limits = random_limits(rng) if rng.random() < 0.5 else arm_limits()
     plan = chained_plan(rng, limits)
@@ -33,7 +33,7 @@ def draw(seed: int) -> tuple[np.random.Generator, Limits, Plan, int]:
 
 @given(seed=SEED)
 def test_a_path_stop_stays_on_the_path_and_ends_at_rest(seed: int) -> None:
-    _, limits, plan, now = draw(seed)
+    _, limits, plan, now = random_case(seed)
     stop = path_stop(plan, now, limits)
     assert stop.end_ns <= plan.end_ns
     path = plan.at(instants(now, plan.end_ns, 4000)).position
@@ -49,17 +49,17 @@ def test_a_path_stop_stays_on_the_path_and_ends_at_rest(seed: int) -> None:
 
 @given(seed=SEED)
 def test_a_path_stop_starts_in_the_state_of_the_plan(seed: int) -> None:
-    _, limits, plan, now = draw(seed)
+    _, limits, plan, now = random_case(seed)
     for ours, theirs in zip(path_stop(plan, now, limits).at(now), plan.at(now), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
 @given(seed=SEED)
 @pytest.mark.parametrize("period_ns", [1_000_000, 2_000_000])
-@pytest.mark.parametrize("way", [path_stop, emergency])
-def test_plan_followed_by_a_stop_stays_inside_the_limits(seed: int, period_ns: int, way: object) -> None:
-    _, limits, plan, now = draw(seed)
-    stop = way(plan, now, limits)  # type: ignore[operator]
+@pytest.mark.parametrize("stop_function", [path_stop, emergency])
+def test_plan_followed_by_a_stop_stays_inside_the_limits(seed: int, period_ns: int, stop_function: object) -> None:
+    _, limits, plan, now = random_case(seed)
+    stop = stop_function(plan, now, limits)  # type: ignore[operator]
     times = np.arange(max(plan.start_ns, now - 20 * period_ns), stop.end_ns + 5 * period_ns, period_ns)
     positions = np.stack([(stop if t >= now else plan).at(int(t)).position for t in times])
     assert_within_limits(times, positions, limits)
@@ -67,7 +67,7 @@ def test_plan_followed_by_a_stop_stays_inside_the_limits(seed: int, period_ns: i
 
 @given(seed=SEED)
 def test_velocity_and_acceleration_of_a_stop_are_derivatives_of_its_position(seed: int) -> None:
-    _, limits, plan, now = draw(seed)
+    _, limits, plan, now = random_case(seed)
     h = 50_000
     for stop in (path_stop(plan, now, limits), brake(plan.at(now), now, limits)):
         if stop.end_ns <= now + 4 * h:
@@ -94,7 +94,7 @@ def test_a_stop_from_cruise_is_short() -> None:
     """At 1.5 rad/s, 10 rad/s^2, 150 rad/s^3 no stop can take less than 0.217 s."""
     limits = arm_limits(1)
     t = np.linspace(0.0, 1.0, 21)[:, None]
-    cruise = Plan(
+    constant_speed_plan = Plan(
         limits.joints,
         T0,
         (np.arange(22) * 50_000_000),
@@ -102,11 +102,11 @@ def test_a_stop_from_cruise_is_short() -> None:
         np.concatenate([np.full((21, 1), 1.5), [[0.0]]]),
         np.zeros((22, 1)),
     )
-    assert path_stop(cruise, T0, limits).end_ns - T0 <= 0.4 * NS
+    assert path_stop(constant_speed_plan, T0, limits).end_ns - T0 <= 0.4 * NS
 
 
-def states(seed: int) -> tuple[State, Limits]:
-    """A state inside limits that it can stay inside of."""
+def random_state(seed: int) -> tuple[State, Limits]:
+    """A state inside the limits from which a motion can stay inside them."""
     rng = rng_of(seed)
     limits = random_limits(rng)
     n = len(limits.joints)
@@ -120,7 +120,7 @@ def states(seed: int) -> tuple[State, Limits]:
 
 @given(seed=SEED)
 def test_a_brake_ends_exactly_at_rest_inside_the_limits(seed: int) -> None:
-    start, limits = states(seed)
+    start, limits = random_state(seed)
     stop = brake(start, T0, limits)
     for ours, theirs in zip(stop.at(T0), start, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
@@ -143,21 +143,21 @@ def test_a_brake_ends_exactly_at_rest_inside_the_limits(seed: int) -> None:
 
 @given(seed=SEED)
 def test_the_position_range_of_a_brake_matches_its_samples(seed: int) -> None:
-    start, limits = states(seed)
+    start, limits = random_state(seed)
     stop = brake(start, T0, limits)
     path = np.stack([stop.at(int(t)).position for t in instants(T0, stop.end_ns, 400)])
-    least, greatest = stop.position_range()
+    lower, upper = stop.position_range()
     spacing = np.abs(np.diff(path, axis=0)).max(axis=0) + 1e-12
-    assert (least <= path.min(axis=0) + 1e-12).all()
-    assert (path.max(axis=0) - 1e-12 <= greatest).all()
-    assert (path.min(axis=0) - spacing <= least).all()
-    assert (greatest <= path.max(axis=0) + spacing).all()
+    assert (lower <= path.min(axis=0) + 1e-12).all()
+    assert (path.max(axis=0) - 1e-12 <= upper).all()
+    assert (path.min(axis=0) - spacing <= lower).all()
+    assert (upper <= path.max(axis=0) + spacing).all()
 
 
 @given(seed=SEED)
 def test_a_brake_takes_the_same_time_as_ruckig(seed: int) -> None:
     ruckig = pytest.importorskip("ruckig")
-    start, limits = states(seed)
+    start, limits = random_state(seed)
     ours = brake(start, T0, limits).durations.sum(axis=0)
     for j in range(len(ours)):
         task = ruckig.InputParameter(1)
@@ -166,9 +166,9 @@ def test_a_brake_takes_the_same_time_as_ruckig(seed: int) -> None:
         task.current_acceleration = [start.acceleration[j]]
         task.target_velocity, task.target_acceleration = [0.0], [0.0]
         task.max_acceleration, task.max_jerk = [limits.acceleration[j]], [limits.jerk[j]]
-        way = ruckig.Trajectory(1)
-        if ruckig.Ruckig(1).calculate(task, way) == ruckig.Result.Working:
-            assert ours[j] == pytest.approx(way.duration, rel=1e-6, abs=1e-6)
+        trajectory = ruckig.Trajectory(1)
+        if ruckig.Ruckig(1).calculate(task, trajectory) == ruckig.Result.Working:
+            assert ours[j] == pytest.approx(trajectory.duration, rel=1e-6, abs=1e-6)
 
 
 def test_a_brake_from_rest_has_no_duration() -> None:
@@ -180,10 +180,10 @@ def test_a_brake_from_rest_has_no_duration() -> None:
 
 @given(seed=SEED)
 def test_an_emergency_stop_brakes_unless_that_leaves_the_range(seed: int) -> None:
-    _, limits, plan, now = draw(seed)
+    _, limits, plan, now = random_case(seed)
     motion = emergency(plan, now, limits)
-    least, greatest = brake(plan.at(now), now, limits).position_range()
-    fits = bool((limits.lower <= least).all() and (greatest <= limits.upper).all())
+    lower, upper = brake(plan.at(now), now, limits).position_range()
+    fits = bool((limits.lower <= lower).all() and (upper <= limits.upper).all())
     assert isinstance(motion, Brake) == fits
 
 
@@ -213,17 +213,17 @@ def test_an_unclear_brake_is_replaced_by_a_path_stop_and_only_brakes_inside_the_
     limits = arm_limits()
     plan = chained_plan(rng_of(1), limits)
     now = plan.start_ns + (plan.end_ns - plan.start_ns) // 3
-    asked: list[Brake] = []
+    checked: list[Brake] = []
     for clear in (True, False):
-        motion = emergency(plan, now, limits, lambda braking, clear=clear: asked.append(braking) or clear)
+        motion = emergency(plan, now, limits, lambda braking, clear=clear: checked.append(braking) or clear)
         assert isinstance(motion, Brake if clear else PathStop)
-    for braking in asked:
+    for braking in checked:
         np.testing.assert_array_equal(braking.durations, brake(plan.at(now), now, limits).durations)
-    assert len(asked) == 2
+    assert len(checked) == 2
     stop = path_stop(plan, now, limits)
     assert emergency(stop, now, limits, lambda _: False) is stop
     narrow = limits.with_range(np.full(6, -1e-9), np.full(6, 1e-9))
-    assert not isinstance(emergency(plan, now, narrow, lambda _: pytest.fail("asked")), Brake)
+    assert not isinstance(emergency(plan, now, narrow, lambda _: pytest.fail("called")), Brake)
 
 
 LIMITS = arm_limits(1)
@@ -239,13 +239,13 @@ def test_the_constants() -> None:
     )
 
 
-def cruise(speed: float, seconds: float = 6.0) -> Plan:
-    """At constant speed, and an end that is not looked at."""
+def constant_speed_plan(speed: float, seconds: float = 6.0) -> Plan:
+    """A plan at constant speed; its end is not used."""
     p = np.array([[-0.9], [-0.9 + speed * seconds]])
     return Plan(LIMITS.joints, T0, np.array([0, int(seconds * NS)]), p, np.full((2, 1), speed), np.zeros((2, 1)))
 
 
-def quickest(speed: float, limits: Limits) -> float:
+def shortest_ramp(speed: float, limits: Limits) -> float:
     """The shortest ramp of the table that keeps acceleration and jerk, from the formula [s]."""
     for ramp in RAMPS_NS / 1e9:
         a, j = 1.5 * speed / ramp, 6.0 * speed / ramp**2
@@ -256,16 +256,16 @@ def quickest(speed: float, limits: Limits) -> float:
 
 @pytest.mark.parametrize("speed", [0.01, 0.05, 0.1, 0.24, 0.3, 0.6, 0.9, 1.2, 1.6, 2.0])
 def test_from_constant_speed_the_ramp_is_the_shortest_inside_the_limits(speed: float) -> None:
-    """On a slowing clock u - u^3 + u^4/2 the rate falls by at most 1.5 / T, and that by at most 6 / T^2."""
-    found = path_stop(cruise(speed), T0, LIMITS)
+    """The clock u - u^3 + u^4/2 has a rate whose derivatives are at most 1.5 / T and 6 / T^2."""
+    found = path_stop(constant_speed_plan(speed), T0, LIMITS)
     assert isinstance(found, PathStop)
-    assert found.ramp_ns / 1e9 == quickest(speed, LIMITS)
+    assert found.ramp_ns / 1e9 == shortest_ramp(speed, LIMITS)
     assert found.start_ns == T0
     assert found.end_ns == T0 + found.ramp_ns
 
 
 def test_a_path_stop_covers_half_the_distance_of_full_speed() -> None:
-    found = path_stop(cruise(1.0), T0, LIMITS)
+    found = path_stop(constant_speed_plan(1.0), T0, LIMITS)
     ramp = found.ramp_ns / 1e9
     assert found.at(found.end_ns).position[0] == pytest.approx(-0.9 + ramp / 2)
     half = found.at(T0 + found.ramp_ns // 2)
@@ -276,9 +276,9 @@ def test_a_path_stop_covers_half_the_distance_of_full_speed() -> None:
 
 
 def test_a_plan_must_be_longer_than_the_ramp() -> None:
-    plan = cruise(0.01, seconds=0.1)
+    plan = constant_speed_plan(0.01, seconds=0.1)
     assert path_stop(plan, T0, LIMITS) is plan
-    longer = cruise(0.01, seconds=0.1001)
+    longer = constant_speed_plan(0.01, seconds=0.1001)
     assert isinstance(path_stop(longer, T0, LIMITS), PathStop)
 
 
@@ -295,7 +295,7 @@ def peaks(stop: PathStop, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_permitted_ramps_match_the_peaks_of_the_stops(seed: int) -> None:
-    """Limits a little above what a stop needs permit it, and a little below of one joint and quantity refuse it."""
+    """Limits slightly above the peaks permit a stop; a limit slightly below, of one joint and quantity, refuses it."""
     plan, loose = random_plan(rng_of(seed), joints=2), np.full(2, 1e9)
     now = plan.start_ns + 10_000_000
     for ramp_ns in RAMPS_NS[::2]:
@@ -304,20 +304,20 @@ def test_permitted_ramps_match_the_peaks_of_the_stops(seed: int) -> None:
         shares = [((1.001, 1.001), (1.01, 1.01), True)]
         shares += [((0.998, 1.01), (1.01, 1.01), False), ((1.01, 0.998), (1.01, 1.01), False)]
         shares += [((1.01, 1.01), (0.98, 1.01), False), ((1.01, 1.01), (1.01, 0.98), False)]
-        for of_a, of_j, kept in shares:
+        for of_a, of_j, permitted in shares:
             robot = Limits(names(2), -loose, loose, loose, of_a * a / 0.99, of_j * j / 0.99)
-            assert module._permitted(plan, now, np.array([ramp_ns]), 17, robot).tolist() == [kept]
+            assert module._permitted(plan, now, np.array([ramp_ns]), 17, robot).tolist() == [permitted]
 
 
 def test_the_limit_fraction_is_inclusive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the last bit; nothing is the one part of a limit that is known to the last bit."""
+    """Tested with the fraction 0, the only one that is exact in floating point."""
     monkeypatch.setattr(module, "LIMIT_FRACTION", 0.0)
     still = Plan.hold(LIMITS.joints, np.zeros(1), T0)
     assert module._permitted(still, T0, RAMPS_NS, 33, LIMITS).all()
 
 
 def test_the_knots_of_a_path_stop_are_even_knots_and_knots_of_the_plan() -> None:
-    """In 0.8 s it comes 0.4 s far; where it begins and where it ends no knot of the plan is passed."""
+    """In 0.8 s the stop advances by 0.4 s of the plan; plan knots exactly at its start and end are not included."""
     offsets = np.array([0, 300_000_000, 300_000_001, 310_000_000, 450_000_000, 500_000_000, 700_000_000, 3 * NS])
     p = np.zeros((len(offsets), 1))
     stop = PathStop(Plan(LIMITS.joints, T0, offsets, p, p, p), T0 + 300_000_000, 800_000_000)
@@ -342,7 +342,7 @@ def test_the_knots_of_a_brake_are_its_jerk_changes() -> None:
 
 @pytest.mark.parametrize(("v", "a", "j"), [(0.15, 10.0, 60.0), (0.6, 10.0, 60.0), (0.9, 10.0, 10.0), (3.6, 10.0, 10.0)])
 def test_a_brake_ends_at_rest_to_the_last_bit(v: float, a: float, j: float) -> None:
-    """Also a joint that is there before the others, whose sums would leave a rest of 1e-17."""
+    """Also a joint that stops before the others, where summation would leave a velocity of 1e-17."""
     one = np.ones(2)
     soft = Limits(names(2), -9.0 * one, 9.0 * one, 9.0 * one, a * one, j * one)
     for velocity in (np.array([v, v]), np.array([v, 2 * v])):
@@ -357,13 +357,13 @@ def test_a_brake_ends_at_rest_to_the_last_bit(v: float, a: float, j: float) -> N
     ("v", "a", "seconds"),
     [
         (0.0, 0.0, 0.0),
-        (0.5, 0.0, 2 * np.sqrt(0.5 / 150.0)),  # jerk alone, there and back
+        (0.5, 0.0, 2 * np.sqrt(0.5 / 150.0)),  # jerk phases only
         (2.0, 0.0, 2.0 / 10.0 + 10.0 / 150.0),  # reaches 10 rad/s^2
         (-2.0, 0.0, 2.0 / 10.0 + 10.0 / 150.0),
         (0.0, 10.0, 10.0 / 150.0 * (1 + np.sqrt(2.0))),
         (0.0, -10.0, 10.0 / 150.0 * (1 + np.sqrt(2.0))),
-        (10.0**2 / (2 * 150.0), -10.0, 10.0 / 150.0),  # letting go is enough
-        (0.00091875, -0.525, 0.525 / 150.0),  # there too, though rounding leaves something to brake
+        (10.0**2 / (2 * 150.0), -10.0, 10.0 / 150.0),  # returning the acceleration to zero is sufficient
+        (0.00091875, -0.525, 0.525 / 150.0),  # the same, although rounding leaves a small velocity
     ],
 )
 def test_duration_of_a_brake(v: float, a: float, seconds: float) -> None:
@@ -394,11 +394,11 @@ def test_a_brake_at_the_end_of_the_range_is_inside(pose: float) -> None:
 def test_the_position_range_of_a_brake_includes_its_extrema(v: float, a: float) -> None:
     start = State(np.array([0.1]), np.array([v]), np.array([a]))
     found = brake(start, T0, LIMITS)
-    least, greatest = found.position_range()
+    lower, upper = found.position_range()
     times = T0 + np.arange(0, found.end_ns - T0 + 200_000, 100_000)
     path = np.array([found.at(int(t)).position[0] for t in times])
-    assert least[0] == pytest.approx(path.min(), abs=2e-7)
-    assert greatest[0] == pytest.approx(path.max(), abs=2e-7)
+    assert lower[0] == pytest.approx(path.min(), abs=2e-7)
+    assert upper[0] == pytest.approx(path.max(), abs=2e-7)
 
 
 @pytest.mark.parametrize("joint", [0, 1])

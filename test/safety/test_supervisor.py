@@ -1,11 +1,23 @@
-"""What it takes to be armed, and to have a plan permitted."""
+"""Arming, and acceptance of plans."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from core.generators import T0, names
-from safety.arm import LIMITS, MS, START, armed, bad_plans, changed, measured, moving, reach, run, speed
+from safety.supervisor_helpers import (
+    LIMITS,
+    MS,
+    START,
+    armed,
+    invalid_plans,
+    measured,
+    modified,
+    moving,
+    plan_towards,
+    run,
+    speed,
+)
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import NS, Refusal
@@ -54,10 +66,10 @@ def test_a_pose_on_the_limit_can_be_armed(side: float) -> None:
 def test_a_plan_computed_from_an_old_image_slows_the_arm() -> None:
     supervisor = armed()
     supervisor.tick(T0)
-    plan = reach(supervisor, T0)
+    plan = plan_towards(supervisor, T0)
     assert supervisor.plan(plan, T0, plan.start_ns - 2 * NS) is None
     assert supervisor.speed_scaling.scale(T0 + 2 * NS) == pytest.approx(0.4)
-    assert supervisor.plan(changed(plan), T0, plan.start_ns - NS // 10) is None
+    assert supervisor.plan(modified(plan), T0, plan.start_ns - NS // 10) is None
     assert supervisor.speed_scaling.scale(T0 + 4 * NS) == 1.0
     assert supervisor.speed_scaling.scale(T0 + 4 * NS) == 1.0
 
@@ -65,7 +77,7 @@ def test_a_plan_computed_from_an_old_image_slows_the_arm() -> None:
 def test_refused_plans_slow_the_arm() -> None:
     supervisor = armed()
     supervisor.tick(T0)
-    late = changed(reach(supervisor, T0), start_ns=T0 - NS)
+    late = modified(plan_towards(supervisor, T0), start_ns=T0 - NS)
     for _ in range(20):
         supervisor.plan(late, T0)
     assert supervisor.speed_scaling.scale(T0 + 2 * NS) == pytest.approx(0.1)
@@ -85,7 +97,7 @@ def test_an_outdated_joint_state_prevents_arming() -> None:
 def test_arming_after_a_stop_requires_joint_states() -> None:
     supervisor, _, now = moving()
     supervisor.stop(now)
-    run(supervisor, now, now + 2 * NS, fresh=False)
+    run(supervisor, now, now + 2 * NS, joint_states=False)
     assert supervisor.mode is Mode.STOPPED
     assert not supervisor.arm(now + 2 * NS).success
     assert supervisor.mode is Mode.STOPPED
@@ -112,15 +124,15 @@ def test_the_order_of_measured_joints_does_not_matter() -> None:
 def test_an_invalid_plan_is_refused_with_its_reason_and_has_no_effect(reason: str) -> None:
     supervisor = armed()
     supervisor.tick(T0)
-    good = reach(supervisor, T0)
-    for bad in bad_plans(good)[reason]:
+    good = plan_towards(supervisor, T0)
+    for bad in invalid_plans(good)[reason]:
         before = supervisor.active_plan()
         refusal = supervisor.plan(bad, T0)
         assert refusal is not None
         assert refusal.reason == reason
         assert refusal.detail.endswith(".")
         assert supervisor.active_plan() is before
-    assert supervisor.refused[reason] == len(bad_plans(good)[reason])
+    assert supervisor.refused[reason] == len(invalid_plans(good)[reason])
     assert supervisor.accepted == 0
     assert supervisor.plan(good, T0) is None
     assert supervisor.accepted == 1
@@ -128,7 +140,7 @@ def test_an_invalid_plan_is_refused_with_its_reason_and_has_no_effect(reason: st
 
 def test_a_plan_that_starts_at_the_last_command_is_late() -> None:
     supervisor = armed()
-    plan = reach(supervisor, T0)
+    plan = plan_towards(supervisor, T0)
     supervisor.tick(plan.start_ns)
     assert supervisor.plan(plan, plan.start_ns).reason == "late"
 
@@ -136,7 +148,7 @@ def test_a_plan_that_starts_at_the_last_command_is_late() -> None:
 @pytest.mark.parametrize("how", ["inactive", "ready", "stopping", "stopped", "estopped"])
 def test_plans_are_accepted_only_while_running(how: str) -> None:
     running = armed()
-    plan = reach(running, T0)
+    plan = plan_towards(running, T0)
     supervisor = Supervisor(LIMITS)
     if how != "inactive":
         supervisor.joint_state(measured(), T0)
@@ -151,25 +163,25 @@ def test_plans_are_accepted_only_while_running(how: str) -> None:
 
 
 def test_a_pending_plan_can_be_replaced_without_accumulating_error() -> None:
-    """Each copy starts within the tolerance of the one before; the last is 5 of them away from the truth."""
+    """Each copy starts within the tolerance of the previous copy; the last one is 5 tolerances from the original."""
     supervisor = armed()
     supervisor.tick(T0)
-    plan = reach(supervisor, T0)
+    plan = plan_towards(supervisor, T0)
     assert supervisor.plan(plan, T0) is None
     assert supervisor.plan(plan, T0) is None
-    answers = []
+    results = []
     for k in range(1, 6):
         shift = np.zeros_like(plan.positions)
         shift[0] = 0.9e-9 * k
-        answers.append(supervisor.plan(changed(plan, positions=plan.positions + shift), T0))
-    assert [a and a.reason for a in answers] == [None, "handover", "handover", "handover", "handover"]
+        results.append(supervisor.plan(modified(plan, positions=plan.positions + shift), T0))
+    assert [a and a.reason for a in results] == [None, "handover", "handover", "handover", "handover"]
 
 
 def test_the_newest_plan_replaces_pending_ones() -> None:
     supervisor = armed()
     supervisor.tick(T0)
-    early = reach(supervisor, T0)
-    late = changed(early, start_ns=early.start_ns + 400 * MS)
+    early = plan_towards(supervisor, T0)
+    late = modified(early, start_ns=early.start_ns + 400 * MS)
     assert supervisor.plan(late, T0) is None
     assert supervisor.plan(early, T0) is None
     assert supervisor.active_plan() is early
@@ -234,13 +246,13 @@ def test_an_exact_switch_passes_zero_tolerance_and_the_maximum_step_is_recorded(
     exact = Supervisor(LIMITS, SupervisorConfig(handover_tolerance=0.0))
     exact.joint_state(measured(), T0)
     assert exact.arm(T0).success
-    assert exact.plan(reach(exact, T0), T0) is None
+    assert exact.plan(plan_towards(exact, T0), T0) is None
     assert not exact.switch_discontinuity.any()
     supervisor = armed()
-    plan = reach(supervisor, T0)
+    plan = plan_towards(supervisor, T0)
     shift = np.zeros_like(plan.positions)
     shift[0] = 0.9e-9
-    assert supervisor.plan(changed(plan, positions=plan.positions + shift), T0) is None
+    assert supervisor.plan(modified(plan, positions=plan.positions + shift), T0) is None
     assert supervisor.plan(plan, T0) is None
     np.testing.assert_allclose(supervisor.switch_discontinuity, [0.9e-9, 0.0, 0.0], rtol=1e-3)
 
@@ -252,7 +264,7 @@ def test_an_accepted_plan_clears_the_no_plan_warning() -> None:
     run(supervisor, T0, T0 + 3 * NS)
     assert [f.name for f in supervisor.faults] == ["no_plan"]
     now = T0 + 3 * NS
-    assert supervisor.plan(reach(supervisor, now), now) is None
+    assert supervisor.plan(plan_towards(supervisor, now), now) is None
     run(supervisor, now, now + 10 * MS)
     assert not supervisor.faults
 
@@ -264,9 +276,9 @@ def test_a_warning_does_not_prevent_arming_after_a_stop() -> None:
     supervisor.tick(T0)
     supervisor.stop(T0)
     run(supervisor, T0, T0 + NS)
-    for apart, ok in ((0.41, False), (0.4, True)):
+    for deviation, ok in ((0.41, False), (0.4, True)):
         now = T0 + NS
         supervisor.monitors.measured = None
-        supervisor.joint_state(measured(np.array([apart, 0.0, 0.0]), now), now)
+        supervisor.joint_state(measured(np.array([deviation, 0.0, 0.0]), now), now)
         assert supervisor.arm(now).success is ok
         assert [f.name for f in supervisor.faults] == ["tracking_error_high"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from core.generators import SEED, T0, assert_within_limits, names, random_chunk, rng_of
 from hypothesis import given, settings
-from safety.arm import LIMITS, MS, PLANNER, START, bad_plans, changed, measured
+from safety.supervisor_helpers import LIMITS, MS, PLANNER, START, invalid_plans, measured, modified
 
 from vla_ros.core.records import Refusal
 from vla_ros.safety.state_machine import Mode
@@ -45,9 +45,9 @@ class RandomEventFuzzer:
             return
         draw = self.rng.random()
         if draw < 0.1:
-            plan = changed(plan, start_ns=plan.start_ns + int(self.rng.integers(-50 * MS, 50 * MS)))
+            plan = modified(plan, start_ns=plan.start_ns + int(self.rng.integers(-50 * MS, 50 * MS)))
         elif draw < 0.2:
-            plan = self.rng.choice([p for plans in bad_plans(plan).values() for p in plans])
+            plan = self.rng.choice([p for plans in invalid_plans(plan).values() for p in plans])
         elif draw < 0.3 and self.plans:
             plan = self.plans[self.rng.integers(len(self.plans))]
         elif draw < 0.4:

@@ -1,11 +1,11 @@
-"""Every way to stop: along the path, by braking, after a stall; and that nothing but arming leads on."""
+"""Stops of the supervisor: along the path, by braking, after a loop stall; only arming resumes operation."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from core.generators import T0
-from safety.arm import LIMITS, MS, PLANNER, START, armed, measured, moving, reach, run, speed
+from safety.supervisor_helpers import LIMITS, MS, PLANNER, START, armed, measured, moving, plan_towards, run, speed
 
 from vla_ros.core.records import NS, Chunk, JointState
 from vla_ros.safety.state_machine import Mode
@@ -14,15 +14,15 @@ from vla_ros.safety.supervisor import Supervisor
 
 def test_a_stop_slows_along_the_path_and_holds_until_armed() -> None:
     supervisor, plan, now = moving()
-    assert supervisor.stop(now, "hand in the way").success
+    assert supervisor.stop(now, "operator request").success
     assert supervisor.mode is Mode.STOPPING
-    assert supervisor.reason == "hand in the way"
+    assert supervisor.reason == "operator request"
     path = plan.at(now + np.arange(3000) * MS).position
     commands = run(supervisor, now, now + 3 * NS)
     for command in commands:
         assert np.abs(path - command.state.position).max(axis=1).min() < 3e-3
     assert supervisor.mode is Mode.STOPPED
-    assert supervisor.reason == "hand in the way"
+    assert supervisor.reason == "operator request"
     end = commands[-1].state.position
     assert np.abs(end - plan.positions[-1]).max() > 0.01
     assert supervisor.plan(plan, now + 3 * NS).reason == "not_running"
@@ -33,7 +33,7 @@ def test_a_stop_slows_along_the_path_and_holds_until_armed() -> None:
 
 def test_a_stop_discards_pending_plans() -> None:
     supervisor, _, now = moving()
-    pending = reach(supervisor, now, target=-1.0)
+    pending = plan_towards(supervisor, now, target=-1.0)
     assert supervisor.plan(pending, now) is None
     supervisor.stop(now)
     end = run(supervisor, now, now + 3 * NS)[-1]
@@ -44,9 +44,9 @@ def test_a_stop_discards_pending_plans() -> None:
 
 def test_loss_of_joint_states_stops_the_arm_along_the_path() -> None:
     supervisor, _, now = moving()
-    run(supervisor, now, now + 190 * MS, fresh=False)
+    run(supervisor, now, now + 190 * MS, joint_states=False)
     assert supervisor.mode is Mode.RUNNING
-    run(supervisor, now + 190 * MS, now + 3 * NS, fresh=False)
+    run(supervisor, now + 190 * MS, now + 3 * NS, joint_states=False)
     assert supervisor.mode is Mode.STOPPED
     assert "joint state" in supervisor.reason
     run(supervisor, now + 3 * NS, now + 4 * NS)
@@ -122,8 +122,8 @@ def test_a_plan_beyond_the_maximum_command_step_is_a_loop_stall(share: float, mo
     last = supervisor.tick(now)
     assert last is not None
     times = now + np.arange(0, 400 * MS, MS // 10)
-    ahead = np.abs(plan.at(times).position - last.state.position).max(axis=1)
-    later = int(times[np.searchsorted(ahead, share * supervisor.config.max_command_step_rad)])
+    deviation = np.abs(plan.at(times).position - last.state.position).max(axis=1)
+    later = int(times[np.searchsorted(deviation, share * supervisor.config.max_command_step_rad)])
     supervisor.joint_state(measured(supervisor.monitors.measured.positions, later), later)
     supervisor.tick(later)
     assert supervisor.mode is mode
@@ -143,17 +143,17 @@ def test_an_emergency_stop_while_stopping_shortens_the_stop() -> None:
     assert ends[1] < ends[0] - 20 * MS
 
 
-@pytest.mark.parametrize("way", ["stop", "estop"])
-def test_arming_and_reset_end_the_expectation_of_rest(way: str) -> None:
-    """The last measurement is from before the end of the stop, and the next one moves: armed anew, or by hand."""
+@pytest.mark.parametrize("action", ["stop", "estop"])
+def test_arming_and_reset_end_the_expectation_of_rest(action: str) -> None:
+    """The last measurement precedes the end of the stop, and the next ones move, after arming again or by hand."""
     supervisor = armed()
     supervisor.tick(T0)
-    getattr(supervisor, way)(T0)
+    getattr(supervisor, action)(T0)
     end = T0 + 102 * MS
     supervisor.joint_state(measured(stamp_ns=T0 + 50 * MS), T0 + 50 * MS)
     supervisor.tick(end - 40 * MS)
     supervisor.tick(end)
-    if way == "estop":
+    if action == "estop":
         supervisor.monitors.expect_rest(end + 100 * MS)  # as after a longer brake
         assert supervisor.reset(end).success
     else:
@@ -164,7 +164,7 @@ def test_arming_and_reset_end_the_expectation_of_rest(way: str) -> None:
         moved = JointState(now, LIMITS.joints, START, np.ones(3))
         supervisor.joint_state(moved, now)
         supervisor.tick(now)
-    assert supervisor.mode is (Mode.READY if way == "estop" else Mode.RUNNING)
+    assert supervisor.mode is (Mode.READY if action == "estop" else Mode.RUNNING)
 
 
 def test_a_reset_while_running_is_refused() -> None:
@@ -193,8 +193,8 @@ def test_a_loop_stall_while_holding_still_has_no_effect():
     assert supervisor.mode is Mode.RUNNING
 
 
-def slow() -> tuple[Supervisor, int]:
-    """A supervisor in the middle of a motion that is slow enough to be near its last command for a long time."""
+def in_slow_motion() -> tuple[Supervisor, int]:
+    """A supervisor during a motion so in_slow_motion that it stays near its last command for a long time."""
     supervisor = armed(T0)
     supervisor.tick(T0)
     active_plan = supervisor.active_plan()
@@ -205,11 +205,11 @@ def slow() -> tuple[Supervisor, int]:
     return supervisor, T0 + 600 * MS
 
 
-@pytest.mark.parametrize(("stood_s", "mode"), [(0.299, Mode.RUNNING), (0.3, Mode.RUNNING), (0.301, Mode.STOPPING)])
-def test_a_loop_stall_during_a_slow_motion_is_a_stop(stood_s: float, mode: Mode) -> None:
-    supervisor, now = slow()
+@pytest.mark.parametrize(("stall_s", "mode"), [(0.299, Mode.RUNNING), (0.3, Mode.RUNNING), (0.301, Mode.STOPPING)])
+def test_a_loop_stall_during_a_slow_motion_is_a_stop(stall_s: float, mode: Mode) -> None:
+    supervisor, now = in_slow_motion()
     before = supervisor.tick(now)
-    later = now + round(stood_s * NS)
+    later = now + round(stall_s * NS)
     supervisor.joint_state(measured(before.state.position, later), later)
     command = supervisor.tick(later)
     assert np.abs(command.state.position - before.state.position).max() <= supervisor.config.max_command_step_rad
@@ -233,8 +233,8 @@ def test_loss_of_an_input_stops_the_arm_before_the_end_of_its_plan() -> None:
     while supervisor.mode is Mode.RUNNING:
         now += 2 * MS
         supervisor.tick(now)
-    assert plan not in supervisor.motions, "the stop begins with the fault, not a period later"
-    commands = run(supervisor, now, plan.end_ns, fresh=False)
+    assert plan not in supervisor.motions, "the stop starts in the tick of the fault"
+    commands = run(supervisor, now, plan.end_ns, joint_states=False)
     rested = next(c.stamp_ns for c in commands if c.stamp_ns > now and not c.state.velocity.any())
     assert supervisor.mode is Mode.STOPPED
     assert rested < plan.end_ns - NS // 2

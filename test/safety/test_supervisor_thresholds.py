@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from core.generators import T0
-from safety.arm import LIMITS, MS, START, armed, measured, reach
+from safety.supervisor_helpers import LIMITS, MS, START, armed, measured, plan_towards
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import NS, JointState
@@ -38,6 +38,13 @@ DEFAULTS = {
     "estop_timeout_s": 0.0,
     "handover_error_warn_rad": 0.4,
     "handover_error_stop_rad": 0.8,
+    "uncertainty_warn_rad": 0.2,
+    "uncertainty_stop_rad": 0.6,
+    "max_loop_stall_s": 0.3,
+    "deadman_timeout_s": 0.0,
+    "camera_timeout_s": 0.3,
+    "camera_stamp_max_age_s": 0.3,
+    "camera_stamp_max_ahead_s": 0.05,
     "latency_warn_s": 1.0,
     "latency_stop_s": 2.5,
     "refusal_ratio_warn": 0.3,
@@ -77,13 +84,13 @@ def test_the_tracking_error_warning_must_be_below_the_stop() -> None:
         MonitorConfig(tracking_error_warn_rad=0.3, tracking_error_stop_rad=0.3)
 
 
-def report(supervisor: Supervisor, now: int, pose: np.ndarray = START, speed: float = 0.0) -> None:
+def report_joint_state(supervisor: Supervisor, now: int, pose: np.ndarray = START, speed: float = 0.0) -> None:
     supervisor.joint_state(JointState(now, LIMITS.joints, pose, np.full(3, speed)), now)
 
 
 def armed_and_ticked(config: SupervisorConfig | None = None) -> Supervisor:
     supervisor = Supervisor(LIMITS, config)
-    report(supervisor, T0)
+    report_joint_state(supervisor, T0)
     assert supervisor.arm(T0).success
     assert supervisor.tick(T0) is not None
     return supervisor
@@ -108,7 +115,7 @@ def test_every_request_returns_its_success() -> None:
     assert supervisor.stop(T0).success
     assert supervisor.mode is Mode.INACTIVE
     assert not supervisor.reset(T0).success
-    report(supervisor, T0)
+    report_joint_state(supervisor, T0)
     assert supervisor.arm(T0).success
     assert not supervisor.at_rest
     assert supervisor.stop(T0).success
@@ -118,8 +125,8 @@ def test_every_request_returns_its_success() -> None:
     assert not supervisor.arm(T0).success
 
 
-@pytest.mark.parametrize(("apart", "ok"), [(0.2, True), (0.2001, False), (-0.2, True), (-0.2001, False)])
-def test_the_arming_tolerance_is_inclusive(apart: float, ok: bool) -> None:
+@pytest.mark.parametrize(("deviation", "ok"), [(0.2, True), (0.2001, False), (-0.2, True), (-0.2001, False)])
+def test_the_arming_tolerance_is_inclusive(deviation: float, ok: bool) -> None:
     supervisor = armed_and_ticked(
         SupervisorConfig(MonitorConfig(tracking_error_warn_rad=9.0, tracking_error_stop_rad=9.1))
     )
@@ -131,7 +138,7 @@ def test_the_arming_tolerance_is_inclusive(apart: float, ok: bool) -> None:
     supervisor._motions = [Plan.hold(LIMITS.joints, zero, T0)]
     supervisor.tick(now)
     supervisor.tick(now + 2 * MS)
-    report(supervisor, now, np.array([0.0, apart, 0.0]))
+    report_joint_state(supervisor, now, np.array([0.0, deviation, 0.0]))
     assert supervisor.mode is Mode.STOPPED
     assert supervisor.arm(now + 2 * MS).success is ok
 
@@ -141,30 +148,30 @@ def test_a_reset_discards_the_last_command() -> None:
     supervisor.estop(T0)
     supervisor.tick(T0 + 2 * MS)
     assert supervisor.reset(T0 + 2 * MS).success
-    assert supervisor.mode is Mode.READY, "the inputs are fresh, and that is seen at once"
+    assert supervisor.mode is Mode.READY, "valid inputs are detected by the reset itself"
     elsewhere = START + 0.001
-    report(supervisor, T0 + 4 * MS, elsewhere)
+    report_joint_state(supervisor, T0 + 4 * MS, elsewhere)
     assert supervisor.arm(T0 + 4 * MS).success
     np.testing.assert_array_equal(supervisor.tick(T0 + 6 * MS).state.position, elsewhere)
 
 
 def test_a_pending_plan_does_not_move_the_arm() -> None:
     supervisor = armed_and_ticked()
-    plan = reach(supervisor, T0)
+    plan = plan_towards(supervisor, T0)
     assert supervisor.plan(plan, T0) is None
     before = supervisor.tick(plan.start_ns - 1)
     np.testing.assert_array_equal(before.state.position, START)
     assert supervisor.active_plan() is plan
     supervisor.tick(plan.start_ns)
-    assert supervisor._motions == [plan], "from its first instant it is followed, and what is past is forgotten"
+    assert supervisor._motions == [plan], "the plan is active from its first instant, and past motions are dropped"
     on = supervisor.tick(plan.start_ns + 100 * MS)
     np.testing.assert_array_equal(on.state.position, plan.at(plan.start_ns + 100 * MS).position)
 
 
 def test_a_plan_replaces_later_plans_and_keeps_earlier_ones() -> None:
     supervisor = armed_and_ticked()
-    late = reach(supervisor, T0 + 200 * MS)
-    soon = reach(supervisor, T0)
+    late = plan_towards(supervisor, T0 + 200 * MS)
+    soon = plan_towards(supervisor, T0)
     assert supervisor.plan(late, T0) is None
     assert supervisor.plan(soon, T0) is None
     assert supervisor.active_plan() is soon
@@ -214,7 +221,7 @@ def test_a_lasting_fault_is_counted_once() -> None:
 
 def test_the_latency_is_from_image_capture_to_the_start_of_the_plan() -> None:
     supervisor = armed_and_ticked()
-    plan = reach(supervisor, T0)
+    plan = plan_towards(supervisor, T0)
     supervisor.plan(plan, T0, plan.start_ns - NS)
     assert supervisor.speed_scaling._latency_s == 1.0
 
@@ -223,8 +230,8 @@ def hold(start_ns: int, pose: np.ndarray = START) -> Plan:
     return Plan.hold(LIMITS.joints, pose, start_ns)
 
 
-def by_hand(supervisor: Supervisor, now: int) -> list[str]:
-    """Joint states of an arm that stands where it is and says that it moves; the faults they cause."""
+def faults_when_moved_by_hand(supervisor: Supervisor, now: int) -> list[str]:
+    """Report constant positions with non-zero velocities; the names of the faults this causes."""
     moving = dataclasses.replace(measured(stamp_ns=now), velocities=np.full(3, 0.3))
     assert supervisor.joint_state(moving, now) is None
     supervisor.tick(now)
@@ -235,15 +242,15 @@ def test_the_active_motion_is_the_newest_that_has_started() -> None:
     supervisor = armed()
     first, second = hold(T0), hold(T0 + 10)
     supervisor._motions = [first, second]
-    for at, counts, begun in ((-5, first, first), (0, first, first), (9, first, first), (10, second, first)):
-        assert supervisor._motion_at(T0 + at) is counts
-        assert supervisor._motion_at(T0 + at, pending=False) is begun
+    for at, active, started in ((-5, first, first), (0, first, first), (9, first, first), (10, second, first)):
+        assert supervisor._motion_at(T0 + at) is active
+        assert supervisor._motion_at(T0 + at, pending=False) is started
     assert supervisor._motion_at(T0 + 11, pending=False) is second
 
 
 def test_a_plan_replaces_one_with_the_same_start() -> None:
     supervisor = armed()
-    plan = reach(supervisor, T0)
+    plan = plan_towards(supervisor, T0)
     again = dataclasses.replace(plan)
     assert supervisor.plan(plan, T0) is None
     assert supervisor.plan(again, T0) is None
@@ -278,7 +285,7 @@ def test_arming_directly_after_a_stop_ends_the_expectation_of_rest() -> None:
     assert supervisor.motions
     assert supervisor.at_rest
     assert supervisor.arm(end).success
-    assert by_hand(supervisor, end + 600 * MS) == []
+    assert faults_when_moved_by_hand(supervisor, end + 600 * MS) == []
     assert supervisor.mode is Mode.RUNNING
 
 
@@ -288,7 +295,7 @@ def test_after_an_emergency_stop_and_a_reset_the_arm_may_be_moved_by_hand() -> N
     supervisor.estop(T0)
     supervisor.tick(T0 + 2 * MS)
     assert supervisor.reset(T0 + 2 * MS).success
-    assert by_hand(supervisor, T0 + 700 * MS) == []
+    assert faults_when_moved_by_hand(supervisor, T0 + 700 * MS) == []
     assert supervisor.mode is Mode.READY
 
 

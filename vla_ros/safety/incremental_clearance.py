@@ -26,7 +26,7 @@ class IncrementalClearance(Generic[T]):
 
     def start(self, plan: Plan, item: T) -> None:
         """Start the check of a plan; it replaces one that is not finished."""
-        self._pending = plan, item, self._checker.look(plan)
+        self._pending = plan, item, self._checker.check_incrementally(plan)
 
     def resume(self, now_ns: Callable[[], int], until_ns: int) -> tuple[Plan, T, ClearanceResult] | None:
         """Continue the check; no new slice is started at or after `until_ns`.
