@@ -1,0 +1,1 @@
+"""Benches: a module per subject, run by `./vla bench NAME`; bench/README.md has the figures."""

@@ -1,10 +1,10 @@
-"""Whether the certificate can be trusted: 100,000 random plans against dense sampling by other code.
+"""Decisions of the limit certificate on 100,000 random plans, against dense sampling by independent code.
 
-Three kinds in equal parts: plans of our planner under random chunks, judged by limits tightened to straddle
-what they reach; random knots scaled so that their peaks straddle the limits; and forged ones: a good plan
-with one number changed, or smooth at the knots and violent between them. A plan whose samples (200 per piece,
-by Horner's rule on coefficients solved from the end conditions here) show a violation must never be permitted.
-One whose true peaks stay 2 % inside every limit, and which ends at rest, must be, in 99 % of cases.
+Three kinds in equal parts: plans of our planner for random chunks, checked against limits close to their maxima;
+random knots, scaled so that their maxima are close to the limits; and corrupted plans: a valid plan with one number
+changed or one segment shortened. A plan whose samples (200 per segment, by Horner's rule on coefficients solved here
+from the end conditions) violate a limit must never be permitted. At least 99 % of the plans whose maxima stay 2 %
+inside every limit, and which end at rest, must be permitted.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 from tqdm import tqdm
 
 from bench.common import table
-from bench.common.stream import make as make_stream
+from bench.common.chunk_stream import make_stream
 from vla_ros.api import Limits, Plan
 from vla_ros.core.records import NS, Array
-from vla_ros.safety import limit_certificate as certify
+from vla_ros.safety.limit_certificate import certify
 
 SAMPLES = 200
 JOINTS = 4
 MARGIN = 0.98
-SEEN = 1.0 + 2e-9
-"""A sample beyond this is a violation: what the certificate grants to rounding, doubled."""
+MAX_SAMPLE = 1.0 + 2e-9
+"""A greater sample is a violation: twice what the certificate allows for rounding."""
 
 _ENDS = np.array(
     [[np.prod(np.arange(k, k - n, -1.0)) * u ** max(k - n, 0) for k in range(6)] for u in (0.0, 1.0) for n in range(3)]
@@ -35,7 +35,7 @@ _FROM_ENDS = np.linalg.inv(_ENDS)
 
 
 def peaks(plan: Plan, limits: Limits) -> Array:
-    """Largest sampled fraction of each limit: position, velocity, acceleration, jerk, shape (4,)."""
+    """Maximum sampled ratio to each limit: position, velocity, acceleration, jerk, shape (4,)."""
     h = (np.diff(plan.offsets_ns) / NS)[:, None]
     p, v, a = plan.positions, plan.velocities, plan.accelerations
     centre = (limits.lower + limits.upper) / 2
@@ -53,8 +53,8 @@ def peaks(plan: Plan, limits: Limits) -> Array:
     return out
 
 
-def planned(rng: np.random.Generator, least: float = 0.85) -> Iterator[tuple[Plan, Limits]]:
-    """Plans of our planner; the limits judged by are its own times `least` to 1.1, so that many just fail."""
+def planned(rng: np.random.Generator, min_scale: float = 0.85) -> Iterator[tuple[Plan, Limits]]:
+    """Plans of our planner, checked against its limits times `min_scale` to 1.1, so that many just fail."""
     while True:
         stream = make_stream(JOINTS, 6.0, demanding=bool(rng.integers(2)), seed=int(rng.integers(2**31)))
         for _, _, _, plan in stream.plans():
@@ -64,15 +64,15 @@ def planned(rng: np.random.Generator, least: float = 0.85) -> Iterator[tuple[Pla
                         plan,
                         replace(
                             stream.limits,
-                            velocity=stream.limits.velocity * rng.uniform(least, 1.1),
-                            acceleration=stream.limits.acceleration * rng.uniform(least, 1.1),
-                            jerk=stream.limits.jerk * rng.uniform(least, 1.1),
+                            velocity=stream.limits.velocity * rng.uniform(min_scale, 1.1),
+                            acceleration=stream.limits.acceleration * rng.uniform(min_scale, 1.1),
+                            jerk=stream.limits.jerk * rng.uniform(min_scale, 1.1),
                         ),
                     )
 
 
 def hermite(rng: np.random.Generator) -> Iterator[tuple[Plan, Limits]]:
-    """Random knots that end at rest; the limits judged by are their own peaks divided by 0.9 to 1.03."""
+    """Random knots that end at rest, checked against their own maxima divided by 0.9 to 1.03."""
     names = tuple(f"joint_{k}" for k in range(JOINTS))
     one = np.ones(JOINTS)
     while True:
@@ -86,9 +86,9 @@ def hermite(rng: np.random.Generator) -> Iterator[tuple[Plan, Limits]]:
         yield plan, Limits(names, -top[0] * one, top[0] * one, top[1] * one, top[2] * one, top[3] * one)
 
 
-def forged(rng: np.random.Generator) -> Iterator[tuple[Plan, Limits]]:
-    """Good plans with one number changed by a little or a lot, a piece shortened, or an end not at rest."""
-    for plan, limits in planned(rng, least=0.995):
+def corrupted(rng: np.random.Generator) -> Iterator[tuple[Plan, Limits]]:
+    """Plans of our planner with one number changed by a little or a lot, or one segment shortened."""
+    for plan, limits in planned(rng, min_scale=0.995):
         p, v, a, t = (x.copy() for x in (plan.positions, plan.velocities, plan.accelerations, plan.offsets_ns))
         knot, joint = int(rng.integers(len(p))), int(rng.integers(JOINTS))
         change = rng.choice([-1.0, 1.0]) * 10.0 ** rng.uniform(-9, 3)
@@ -103,7 +103,7 @@ def forged(rng: np.random.Generator) -> Iterator[tuple[Plan, Limits]]:
 
 @dataclass
 class Count:
-    """What the certificate said of one kind of plan."""
+    """Decisions of the certificate on one kind of plan."""
 
     plans: int = 0
     permitted: int = 0
@@ -114,18 +114,18 @@ class Count:
     worst: float = 0.0
 
     def add(self, plan: Plan, limits: Limits) -> None:
-        """Judge one plan both ways."""
+        """Check one plan with the certificate and by sampling."""
         permitted = certify(plan, limits).permitted
         top = float(peaks(plan, limits).max())
         rests = bool((np.abs(plan.velocities[-1]) <= 1e-9).all() and (np.abs(plan.accelerations[-1]) <= 1e-9).all())
-        bad = not (top <= SEEN and rests)
-        good = top <= MARGIN and rests and bool((np.diff(plan.offsets_ns) >= 1_000_000).all())
+        violating = not (top <= MAX_SAMPLE and rests)
+        inside = top <= MARGIN and rests and bool((np.diff(plan.offsets_ns) >= 1_000_000).all())
         self.plans += 1
         self.permitted += permitted
-        self.violating += bad
-        self.wrongly_permitted += bad and permitted
-        self.inside += good
-        self.inside_permitted += good and permitted
+        self.violating += violating
+        self.wrongly_permitted += violating and permitted
+        self.inside += inside
+        self.inside_permitted += inside and permitted
         if permitted:
             self.worst = max(self.worst, top)
 
@@ -147,16 +147,16 @@ HEAD = (
     "worst permitted",
 )
 KINDS: dict[str, Callable[[np.random.Generator], Iterator[tuple[Plan, Limits]]]] = {
-    "planned, limits straddled": planned,
-    "random knots, limits straddled": hermite,
-    "forged": forged,
+    "planned, close to the limits": planned,
+    "random knots, close to the limits": hermite,
+    "corrupted": corrupted,
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Judge all plans both ways; 0 if no violation was permitted and at least 99 % of the good ones were."""
-    given = table.options(__doc__ or "", argv)
-    each = (9_000 if given.quick else 102_000) // len(KINDS)
+    """Check every plan; returns 0 if no violating plan and at least 99 % of those 2 % inside are permitted."""
+    options = table.options(__doc__ or "", argv)
+    each = (9_000 if options.quick else 102_000) // len(KINDS)
     counts = {name: Count() for name in KINDS}
     with tqdm(total=each * len(KINDS), unit="plan", disable=None) as bar:
         for seed, (name, kind) in enumerate(KINDS.items()):
@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             value = getattr(count, key)
             setattr(total, key, max(total.worst, value) if key == "worst" else getattr(total, key) + value)
     table.show(
-        "certificate against 200 samples per piece",
+        "certificate against 200 samples per segment",
         HEAD,
         [*(c.row(n) for n, c in counts.items()), total.row("all")],
     )

@@ -1,11 +1,11 @@
-"""Task success against added inference delay: the planner against what is done elsewhere.
+"""Task success against added inference delay: the planner against common ways of executing chunks.
 
-Seeded pick-and-place tries without ROS, in simulated time; the same policy and scenes in every cell, every
-chunk late by exactly the delay. What turns chunks into commands:
-  planner         ours: chunks aligned by capture time, one spline, limits, ends at rest
-  linear          linear between waypoints, each chunk played from its first waypoint when it arrives
-  hold            the same, each waypoint held for its period
-  linear, timed   linear between waypoints, aligned by capture time as ours are, no limits
+Seeded pick-and-place episodes without ROS, in simulated time, with the same policy and scenes for every method. Every
+chunk arrives late by exactly the delay. Methods that turn chunks into commands:
+  planner           ours: chunks aligned by capture time, one spline, within limits, ends at rest
+  linear            linear between waypoints; each chunk is played from its first waypoint when it arrives
+  hold              the same, each waypoint held for its period
+  linear, aligned   linear between waypoints, aligned by capture time as ours are, without limits
 """
 
 from __future__ import annotations
@@ -15,66 +15,45 @@ import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from bench.common import table
-from vla_ros.config import config_dir
-from vla_ros.core.records import NS, Array, Chunk
-from vla_ros.evaluation.evaluate import make_executor, wilson
-from vla_ros.evaluation.executors import CURVE_STEP_S, LinearExecutor
+from bench.common.networks import SHIPPED
+from vla_ros.core.statistics import wilson_interval
+from vla_ros.evaluation.episode_worker import EpisodeJob
 from vla_ros.evaluation.rollout import RolloutConfig
-from vla_ros.evaluation.workers import Job, run
+from vla_ros.evaluation.workers import run_episodes
 
 DELAYS_MS = (0, 100, 200, 400)
 STEP_MS = 50
-CHECKPOINT = "so101_pick_place.safetensors"
 
 
-class PlayedExecutor(LinearExecutor):
-    """Plays each chunk from its first waypoint when it arrives, as if it were about now."""
-
-    def take(self, chunk: Chunk, now_ns: int) -> None:
-        """Put a chunk in force, its times counted from now."""
-        chunk = chunk.as_waypoints(CURVE_STEP_S)
-        here = self.at(now_ns)
-        self._times = np.concatenate([[now_ns / NS], now_ns / NS + chunk.offsets_s])
-        self._rows = np.concatenate([here[None], chunk.positions])
-
-
-class HoldExecutor(PlayedExecutor):
-    """The same without interpolation: the next waypoint is commanded at once and held."""
-
-    def at(self, t_ns: int) -> Array:
-        """The first waypoint that is not past, shape (J,) [rad]."""
-        k = int(np.searchsorted(self._times, t_ns / NS - 1e-9))
-        return self._rows[min(k, len(self._rows) - 1)]
-
-
-METHODS: dict[str, Any] = {
-    "planner": make_executor("planner", "so101"),
-    "linear": PlayedExecutor,
-    "hold": HoldExecutor,
-    "linear, timed": LinearExecutor,
+METHODS = {
+    "planner": "planner",
+    "linear": "bench.common.executors:played_on_arrival",
+    "hold": "bench.common.executors:held_on_arrival",
+    "linear, aligned": "linear",
 }
+"""Name of the executor, by method."""
 
 
-def cell(method: str, delay_ms: int, seeds: Sequence[int], checkpoint: Path | None, bar: tqdm) -> int:
-    """Successes over `seeds`."""
+def successes(method: str, delay_ms: int, seeds: Sequence[int], checkpoint: Path | None, bar: tqdm) -> int:
+    """Number of successful episodes."""
     steps = delay_ms // STEP_MS
-    rollout = RolloutConfig(delay_steps=steps, least_delay_steps=steps, replan_steps=2)
-    job = Job("pick_place", "so101", ("front", "wrist"), rollout, checkpoint, executor=METHODS[method])
+    rollout = RolloutConfig(min_delay_steps=steps, max_delay_steps=steps, max_replan_steps=2)
+    job = EpisodeJob(
+        "pick_place", "so101", ("front", "wrist"), rollout, checkpoint=checkpoint, executor=METHODS[method]
+    )
     count = 0
-    for result in run(job, seeds):
+    for result in run_episodes(job, seeds):
         count += result.success
         bar.update()
     return count
 
 
 def plot(rates: dict[str, list[float]], file: Path) -> None:
-    """Success against delay, a line per method."""
+    """Plot success against delay, one line per method."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -89,33 +68,32 @@ def plot(rates: dict[str, list[float]], file: Path) -> None:
     figure.savefig(file)
 
 
-def main() -> int:
-    """Print the table, draw the plot."""
-    parser = argparse.ArgumentParser("delay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--episodes", type=int, default=20, help="per cell (default 20)")
-    parser.add_argument("--seed", type=int, default=1_000_000)
-    parser.add_argument("--policy", default="learned", help="learned (default) or expert")
-    parser.add_argument("--checkpoint", type=Path, default=None)
-    parser.add_argument("--quick", action="store_true", help="two episodes per cell")
-    parser.add_argument("--out", type=Path, default=None, help="folder for delay.svg")
-    options = parser.parse_args()
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this bench only."""
+    parser.add_argument("--episodes", type=int, default=20, help="episodes per method and delay (default 20)")
+    parser.add_argument("--seed", type=int, default=1_000_000, help="seed of the first scene (default 1000000)")
+    parser.add_argument("--policy", choices=("learned", "expert"), default="learned", help="default learned")
+    parser.add_argument("--checkpoint", type=Path, default=SHIPPED, help="of the learned policy (default: shipped)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table and write the plot."""
+    options = table.options(__doc__ or "", argv, add_options)
     episodes = 2 if options.quick else options.episodes
     seeds = range(options.seed, options.seed + episodes)
-    learned = options.checkpoint or config_dir() / "checkpoints" / CHECKPOINT
-    checkpoint = None if options.policy == "expert" else learned
-    with tqdm(total=len(METHODS) * len(DELAYS_MS) * episodes, unit="try") as bar:
-        fill = functools.partial(cell, seeds=seeds, checkpoint=checkpoint, bar=bar)
-        counts = {name: [fill(name, delay) for delay in DELAYS_MS] for name in METHODS}
+    checkpoint = None if options.policy == "expert" else options.checkpoint
+    with tqdm(total=len(METHODS) * len(DELAYS_MS) * episodes, unit="episode") as bar:
+        count = functools.partial(successes, seeds=seeds, checkpoint=checkpoint, bar=bar)
+        counts = {name: [count(name, delay) for delay in DELAYS_MS] for name in METHODS}
     rows = []
     for name, row in counts.items():
         cells = []
-        for count in row:
-            low, high = wilson(count, episodes)
-            cells.append(f"{count}/{episodes} ({100 * low:.0f}-{100 * high:.0f} %)")
+        for good in row:
+            low, high = wilson_interval(good, episodes) or (0.0, 1.0)
+            cells.append(f"{good}/{episodes} ({100 * low:.0f}-{100 * high:.0f} %)")
         rows.append([name, *cells])
     table.show(f"success, {options.policy} policy (95 % Wilson)", ["method", *[f"{d} ms" for d in DELAYS_MS]], rows)
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
         plot({n: [c / episodes for c in row] for n, row in counts.items()}, options.out / "delay.svg")
         print(f"plot: {options.out / 'delay.svg'}")
     return 0

@@ -1,10 +1,10 @@
-"""How long a chunk takes to become a certified plan, and what other ways leave outside the limits.
+"""Time from chunk to certified plan, and limit violations, of our planner and of other methods.
 
-Every method gets the same chunks (bench/common/stream.py) in the same run, on one thread. Times are processor time
-of that thread, so that a shared machine's other work is not counted; the wall clock is printed for ours.
-Limits are judged on samples every 2 ms of each curve, from the hand-over to its last waypoint: share of
-samples outside, and the largest value over its limit. Only our plans can be certified: the others carry no
-bound between samples, or do not end at rest.
+Every method gets the same chunks (bench/common/chunk_stream.py) in the same run, on one thread. Times are processor
+time of that thread, so that other load on the machine is not counted; wall time is printed for ours. Limits are
+checked on samples every 2 ms of each curve, from the handover to its last waypoint: share of samples outside, and the
+maximum over the limit. Only our plans can be certified: the others have no bound between samples, or do not end at
+rest.
 """
 
 from __future__ import annotations
@@ -18,29 +18,32 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.common import baselines, stream, table
-from bench.common.stream import make as make_stream
+from bench.common import baselines, table
+from bench.common.chunk_stream import WAYPOINTS, Stream, make_stream
 from vla_ros.api import Plan, Planner, Refusal
 from vla_ros.core.records import NS, Array
-from vla_ros.safety import limit_certificate as certify
+from vla_ros.safety.limit_certificate import certify
 
-GOAL_US = {6: 1000.0, 14: 2000.0}
-RATIO = 2.0
-REFUSED = 0.001
+MAX_US = {6: 1000.0, 14: 2000.0}
+"""Required p99 of planning and certifying, by number of joints [us]."""
+MIN_RATIO = 2.0
+"""Required ratio of the medians of action-lipo's solve and ours."""
+MAX_REFUSED = 0.001
+"""Permitted share of refused chunks, of those within limits."""
 HEAD = ("", "median us", "p99 us", "p %", "v %", "a %", "jerk %", "p", "v", "a", "jerk", "certified")
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass
 class Record:
-    """What one method did on one stream."""
+    """Times and limit violations of one method on one stream."""
 
     times: list[float] = field(default_factory=list)
     over: list[Array] = field(default_factory=list)
     peaks: list[Array] = field(default_factory=list)
     certified: str = "-"
 
-    def look(self, curve: baselines.Curve, t: Array, stream: stream.Stream) -> None:
+    def check_limits(self, curve: baselines.Curve, t: Array, stream: Stream) -> None:
         """Sample a curve against the limits."""
         bounds = stream.limits
         p, *rest = curve(t)
@@ -61,24 +64,24 @@ class Record:
 
 
 def timed(record: Record, work: Callable[[], object]) -> object:
-    """Do the work and note its processor time."""
+    """Call `work` and record its processor time."""
     start = time.thread_time_ns()
     result = work()
     record.times.append((time.thread_time_ns() - start) / NS)
     return result
 
 
-def run_ours(stream: stream.Stream, passes: int) -> tuple[dict[str, Record], list[float], list[Refusal], int]:
-    """Plan and certify every chunk; also the wall times, and what was refused or not certified."""
+def run_ours(stream: Stream, passes: int) -> tuple[dict[str, Record], list[float], list[Refusal], int]:
+    """Plan and certify every chunk; returns records, wall times [s], refusals and number of uncertified plans."""
     plan_r, certify_r, both, wall = Record(), Record(), Record(), []
     refusals: list[Refusal] = []
     uncertified = 0
     planner = Planner(stream.limits)
-    for lap in range(passes):
-        force = Plan.hold(stream.limits.joints, stream.motion.at(np.zeros(1))[0], 0)
+    for number in range(passes):
+        active_plan = Plan.hold(stream.limits.joints, stream.motion.at(np.zeros(1))[0], 0)
         for now_ns, chunk in stream.arrivals:
             start = time.perf_counter()
-            plan = timed(plan_r, lambda c=chunk, f=force, n=now_ns: planner.plan(c, f, n))
+            plan = timed(plan_r, lambda c=chunk, a=active_plan, n=now_ns: planner.plan(c, a, n))
             if not isinstance(plan, Plan):
                 refusals.append(plan)  # type: ignore[arg-type]
                 continue
@@ -86,79 +89,85 @@ def run_ours(stream: stream.Stream, passes: int) -> tuple[dict[str, Record], lis
             wall.append(time.perf_counter() - start)
             both.times.append(plan_r.times[-1] + certify_r.times[-1])
             uncertified += not verdict.permitted  # type: ignore[attr-defined]
-            force = plan
-            if lap == 0:
+            active_plan = plan
+            if number == 0:
                 ns = np.arange(plan.start_ns, plan.end_ns, 2_000_000)
                 states = [plan.derivative(ns, n) for n in range(4)]
-                both.look(lambda _, s=states: tuple(s), ns / NS, stream)
+                both.check_limits(lambda _, s=states: tuple(s), ns / NS, stream)
     both.certified = f"{100 * (1 - uncertified / len(both.times)):.1f} %"
     return {"ours: plan": plan_r, "ours: certify": certify_r, "ours: plan + certify": both}, wall, refusals, uncertified
 
 
-def run_other(stream: stream.Stream, way: baselines.Lipo | baselines.Ruckig | baselines.LeastSquares) -> Record:
-    """One of the other ways over the stream."""
+def run_baseline(stream: Stream, method: baselines.Lipo | baselines.Ruckig | baselines.LeastSquares) -> Record:
+    """Run one of the other methods."""
     record = Record()
     for now_ns, chunk in stream.arrivals:
         t_s = now_ns / NS + 0.03
-        curve = timed(record, lambda c=chunk, t=t_s: way.step(c, t))
+        curve = timed(record, lambda c=chunk, t=t_s: method.step(c, t))
         end = chunk.stamp_ns / NS + chunk.offsets_s[-1]
-        record.look(curve, np.arange(t_s, end, 0.002), stream)  # type: ignore[arg-type]
+        record.check_limits(curve, np.arange(t_s, end, 0.002), stream)  # type: ignore[arg-type]
     return record
 
 
-def floor(joints: int) -> Record:
-    """One matrix product of the size of the fit: what numpy itself costs."""
-    record, a, b = Record(), np.ones((stream.POINTS, 24)), np.ones((24, joints))
+def matmul(joints: int) -> Record:
+    """One matrix product of the size of the fit: the cost of numpy itself."""
+    record, a, b = Record(), np.ones((WAYPOINTS, 24)), np.ones((24, joints))
     for _ in range(2000):
         timed(record, lambda: a @ b)
     return record
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run all four streams, print their tables and whether the figures are met."""
-    given = table.options(__doc__ or "", argv)
+    """Run the four streams and print their tables; returns 0 if every plan was certified."""
+    options = table.options(__doc__ or "", argv)
     if any(os.environ.get(k) != v for k, v in ONE_THREAD.items()):
-        return subprocess.call([sys.executable, __file__, *sys.argv[1:]], env={**os.environ, **ONE_THREAD})
-    duration, passes = (8.0, 2) if given.quick else (40.0, 5)
+        return subprocess.call([sys.executable, "-m", "bench.planner", *sys.argv[1:]], env={**os.environ, **ONE_THREAD})
+    duration, passes = (8.0, 2) if options.quick else (40.0, 5)
     claims: list[tuple[str, bool]] = []
-    refused = chunks = unproved = 0
+    refused = chunks = total_uncertified = 0
     for joints in (6, 14):
         for demanding in (False, True):
             stream = make_stream(joints, duration, demanding=demanding)
             records, wall, refusals, uncertified = run_ours(stream, passes)
-            lipo = run_other(stream, baselines.Lipo(stream.limits, sampled=False))
+            lipo = run_baseline(stream, baselines.Lipo(stream.limits, sampled=False))
             records["action-lipo: solve"] = lipo
-            records["action-lipo: solve, sample"] = run_other(stream, baselines.Lipo(stream.limits, sampled=True))
-            records["ruckig, chained"] = run_other(stream, baselines.Ruckig(stream.limits))
-            records["scipy least squares"] = run_other(stream, baselines.LeastSquares(stream.limits))
-            records["one numpy matmul"] = floor(joints)
+            records["action-lipo: solve, sample"] = run_baseline(stream, baselines.Lipo(stream.limits, sampled=True))
+            records["ruckig, chained"] = run_baseline(stream, baselines.Ruckig(stream.limits))
+            records["scipy least squares"] = run_baseline(stream, baselines.LeastSquares(stream.limits))
+            records["one numpy matmul"] = matmul(joints)
             kind = "over the velocity limit 9 % of the time" if demanding else "within limits"
-            title = f"{joints} joints, motion {kind}: {len(stream.arrivals)} chunks of {stream.POINTS} waypoints"
+            title = f"{joints} joints, motion {kind}: {len(stream.arrivals)} chunks of {WAYPOINTS} waypoints"
             table.show(title, HEAD, [r.row(name) for name, r in records.items()])
             total = len(stream.arrivals) * passes
             middle, p99 = np.percentile(wall, [50, 99]) * 1e6
             print(f"ours, wall clock: median {middle:.0f} us, p99 {p99:.0f} us; refused {len(refusals)} of {total}")
             ours = np.array(records["ours: plan + certify"].times) * 1e6
             ratio = float(np.median(lipo.times) * 1e6 / np.median(ours))
-            goal = GOAL_US[joints]
+            limit = MAX_US[joints]
             claims.append(
-                (f"{title.split(':')[0]}: p99 of plan + certify at most {goal:.0f} us", np.percentile(ours, 99) <= goal)
+                (
+                    f"{title.split(':')[0]}: p99 of plan + certify at most {limit:.0f} us",
+                    np.percentile(ours, 99) <= limit,
+                )
             )
             claims.append(
                 (
-                    f"  median {ratio:.1f} times faster than action-lipo's solve alone (at least {RATIO:.0f})",
-                    ratio >= RATIO,
+                    f"  median {ratio:.1f} times faster than action-lipo's solve alone (at least {MIN_RATIO:.0f})",
+                    ratio >= MIN_RATIO,
                 )
             )
-            unproved += uncertified
+            total_uncertified += uncertified
             if not demanding:
                 refused, chunks = refused + len(refusals), chunks + total
     claims.append(
-        (f"{refused} of {chunks} chunks within limits refused (at most {100 * REFUSED} %)", refused <= REFUSED * chunks)
+        (
+            f"{refused} of {chunks} chunks within limits refused (at most {100 * MAX_REFUSED} %)",
+            refused <= MAX_REFUSED * chunks,
+        )
     )
-    claims.append((f"{unproved} plans not certified (none)", unproved == 0))
+    claims.append((f"{total_uncertified} plans not certified (none)", total_uncertified == 0))
     table.verdict(claims)
-    return 0 if unproved == 0 else 1
+    return 0 if total_uncertified == 0 else 1
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""Whole tries with a slow policy that is told what is committed, and with the same policy when it is not.
+"""Success and handover error of complete episodes with a slow policy, with and without real-time chunking.
 
-Seeded tries of the task without ROS, in simulated time, through the planner. One question at a time: the next is asked
-a control step after the last chunk came, and every chunk comes late by exactly the delay. "Apart" is the distance of a
-chunk from the plan in force at the hand-over, the mean over chunks of a try, then over tries and the arm's joints;
-the chunks of a policy that agrees with what is being executed are close to it. Time is to success, the mean of those
-that succeeded.
+Seeded episodes without ROS, in simulated time, through the planner. A chunk is requested one control step after the
+last one arrived, and every chunk arrives late by exactly the delay. The handover error is the deviation of a chunk from
+the active plan at its handover: the mean over the chunks of an episode, then over episodes and the joints of the arm.
+Time is to success, the mean of the successful episodes.
 """
 
 from __future__ import annotations
@@ -18,95 +17,116 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench.common import table
-from vla_ros.config import config_dir
+from bench.common.networks import SHIPPED
 from vla_ros.core.errors import VlaError
-from vla_ros.evaluation.evaluate import evaluate, wilson
+from vla_ros.core.statistics import wilson_interval
+from vla_ros.evaluation.evaluate import evaluate
 from vla_ros.evaluation.metrics import GRIPPERS
-from vla_ros.evaluation.rollout import Result, RolloutConfig
+from vla_ros.evaluation.rollout import EpisodeResult, RolloutConfig
 
 DELAYS_MS = (100, 200, 400)
 STEP_MS = 50
 SEED = 1_000_000
-CHECKPOINT = "so101_pick_place_beast_moh.safetensors"
-HEAD = ("checkpoint, delay", "success", "told", "apart mrad", "told", "seconds", "told", "refused", "told")
+HEAD = ("checkpoint, delay", "success", "RTC", "error mrad", "RTC", "seconds", "RTC", "refused", "RTC")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What some tries come to.
+class Summary:
+    """Results of a set of episodes.
 
     Attributes:
-        successes: Tries that succeeded.
-        tries: All.
-        apart_mrad: See above.
-        seconds: To success [s].
-        refused: Share of the chunks.
+        successes: Number of successful episodes.
+        episodes: Number of episodes.
+        handover_error_mrad: See the module's text [mrad].
+        seconds: Mean time to success [s].
+        refused_share: Refused chunks over requested chunks.
     """
 
     successes: int
-    tries: int
-    apart_mrad: float
+    episodes: int
+    handover_error_mrad: float
     seconds: float
-    refused: float
+    refused_share: float
 
     @classmethod
-    def of(cls, results: Sequence[Result]) -> Cell:
-        """Count."""
-        good = [r.duration_s for r in results if r.success]
-        asked = max(1, sum(r.inferences for r in results))
-        arm = [v for r in results for joint, v in r.apart.items() if joint not in GRIPPERS]
-        refused = sum(r.refused for r in results) / asked
-        return cls(len(good), len(results), 1e3 * sum(arm) / max(1, len(arm)), sum(good) / max(1, len(good)), refused)
+    def of(cls, results: Sequence[EpisodeResult]) -> Summary:
+        """Summarise the results."""
+        durations = [r.duration_s for r in results if r.success]
+        requests = max(1, sum(r.inferences for r in results))
+        errors = [v for r in results for joint, v in r.handover_error.items() if joint not in GRIPPERS]
+        return cls(
+            successes=len(durations),
+            episodes=len(results),
+            handover_error_mrad=1e3 * sum(errors) / max(1, len(errors)),
+            seconds=sum(durations) / max(1, len(durations)),
+            refused_share=sum(r.refused_chunks for r in results) / requests,
+        )
 
-    def texts(self) -> list[str]:
-        """As in `HEAD`."""
-        low, high = wilson(self.successes, self.tries)
-        success = f"{self.successes}/{self.tries} ({100 * low:.0f}-{100 * high:.0f} %)"
-        return [success, f"{self.apart_mrad:.1f}", f"{self.seconds:.1f}", f"{100 * self.refused:.1f} %"]
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the success rate."""
+        return wilson_interval(self.successes, self.episodes) or (0.0, 1.0)
+
+    def cells(self) -> list[str]:
+        """Cells of a row, in the order of `HEAD`."""
+        low, high = self.interval
+        success = f"{self.successes}/{self.episodes} ({100 * low:.0f}-{100 * high:.0f} %)"
+        refused = f"{100 * self.refused_share:.1f} %"
+        return [success, f"{self.handover_error_mrad:.1f}", f"{self.seconds:.1f}", refused]
 
 
-def cell(checkpoint: Path, delay_ms: int, told: bool, episodes: int) -> Cell:
-    """Drive."""
+def run(checkpoint: Path, delay_ms: int, real_time_chunking: bool, episodes: int) -> Summary:
+    """Play the episodes."""
     steps = delay_ms // STEP_MS
-    rollout = RolloutConfig(
-        delay_steps=steps, least_delay_steps=steps, lead_steps=steps, use_steps=2 * steps + 1
-    )  # a question every `steps + 1` control steps
-    return Cell.of(evaluate(checkpoint, episodes, SEED, "planner", rollout=rollout, quiet=True, condition=told))
+    # The next chunk is requested every `steps + 1` control steps.
+    rollout = RolloutConfig(min_delay_steps=steps, max_delay_steps=steps, lead_steps=steps, use_steps=2 * steps + 1)
+    results = evaluate(
+        checkpoint,
+        episodes,
+        SEED,
+        "planner",
+        rollout=rollout,
+        quiet=True,
+        real_time_chunking=real_time_chunking,
+    )
+    return Summary.of(results)
 
 
-def more(parser: argparse.ArgumentParser) -> None:
-    """Its own options."""
-    parser.add_argument("--episodes", type=int, default=50, help="tries per cell (default 50)")
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this bench only."""
+    parser.add_argument("--episodes", type=int, default=50, help="episodes per configuration (default 50)")
     parser.add_argument(
-        "--checkpoint", type=Path, nargs="+", default=[config_dir() / "checkpoints" / CHECKPOINT],
-        help="of the pick and place, with a head that can be told (default: the shipped one)",
+        "--checkpoint", type=Path, nargs="+", default=[SHIPPED],
+        help="checkpoints of pick and place whose head accepts a committed prefix (default: the shipped one)",
     )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Drive, print; 0 if the claims hold."""
-    given = table.options(__doc__ or "", argv, more)
-    episodes = 2 if given.quick else given.episodes
+    """Play, print; returns 0 if the claims hold."""
+    options = table.options(__doc__ or "", argv, add_options)
+    episodes = 2 if options.quick else options.episodes
     rows, claims = [], []
-    with tqdm(total=2 * len(DELAYS_MS) * len(given.checkpoint), desc="conditioning", unit="cell") as bar:
-        for file in given.checkpoint:
+    total = 2 * len(DELAYS_MS) * len(options.checkpoint)
+    with tqdm(total=total, desc="real-time chunking", unit="configuration") as bar:
+        for file in options.checkpoint:
             for delay in DELAYS_MS:
-                cells = []
-                for told in (False, True):
+                summaries = []
+                for real_time_chunking in (False, True):
                     try:
-                        cells.append(cell(file, delay, told, episodes))
+                        summaries.append(run(file, delay, real_time_chunking, episodes))
                     except VlaError as error:
-                        print(f"conditioning: {error}", file=sys.stderr)
+                        print(f"real_time_chunking_closed_loop: {error}", file=sys.stderr)
                         return 1
                     bar.update()
-                free, bound = cells
-                pairs = [text for two in zip(free.texts(), bound.texts(), strict=True) for text in two]
-                rows.append([f"{file.stem}, {delay} ms", *pairs])
-                claims.append((f"{file.stem}, {delay} ms: closer when told", bound.apart_mrad < free.apart_mrad))
-                low = wilson(free.successes, free.tries)[0]
-                inside = bound.successes >= low * bound.tries
-                claims.append((f"{file.stem}, {delay} ms: success told not below the other's interval", inside))
-    table.show("whole tries, the policy not told and told what is committed", HEAD, rows)
+                off, on = summaries
+                pairs = [text for two in zip(off.cells(), on.cells(), strict=True) for text in two]
+                name = f"{file.stem}, {delay} ms"
+                rows.append([name, *pairs])
+                smaller = on.handover_error_mrad < off.handover_error_mrad
+                claims.append((f"{name}: smaller handover error with real-time chunking", smaller))
+                inside = on.successes >= off.interval[0] * on.episodes
+                claims.append((f"{name}: success with it not below the interval without it", inside))
+    table.show("complete episodes without and with real-time chunking (RTC)", HEAD, rows)
     return table.verdict(claims)
 
 

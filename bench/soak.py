@@ -1,16 +1,17 @@
-"""Hours of random chunks and random faults through the pure core, faster than real time: 0 violations, memory flat.
+"""Hours of random chunks and faults through planner and supervisor without ROS: no violation, constant memory.
 
-Chunk → planner → certificate → supervisor → judge, 500 commands a simulated second, an arm that lags behind. Every
-6 seconds or so something goes wrong for a while: chunks that are none, wild, late, swapped, doubled, flooding, of
-another robot, old, of the future, huge; plans forged, replayed, shifted, too fast; joint states lost, frozen, NaN,
-permuted, leaping, away, racing, in degrees, of too few joints; the button, a second publisher, a clock that is set,
-a command loop that stands still or steps back. An operator resets and arms. Each simulated hour has a seed of its
-own and ends in silence, which must end at rest. A stall of the command loop itself of 20 ms or more begins a new
-stretch for the judge: there the step must be at most the supervisor's `largest_step`.
+Chunk, planner, certificate, supervisor, limit monitor: 500 commands per simulated second, faster than real time, with
+an arm that lags behind its commands. About every 6 s a fault is injected for a while: missing, large, late, swapped,
+duplicated, too many or invalid chunks; corrupted, replayed, shifted or too fast plans; lost, frozen, NaN, permuted,
+jumping or otherwise wrong joint states; the emergency-stop button, a second publisher, a clock that is set, a command
+loop that stalls or steps back (`vla_ros/testing/fuzzer.py` lists them). An operator resets and arms. Each simulated
+hour has its own seed and ends without input, where the arm must come to rest. After a stall of the command loop of 20
+ms or more the limits are checked anew from there, and the step across the stall must be at most
+`max_command_step_rad`.
 
     ./vla bench soak                        # 10 hours, one after another
-    ./vla bench soak --hours 2 --first 8    # hours 8 and 9 only: to go on where a run was broken off
-    ./vla bench soak --graph 30             # 30 minutes of the real graph instead: processes, topics, physics
+    ./vla bench soak --hours 2 --first 8    # hours 8 and 9 only, to continue an interrupted run
+    ./vla bench soak --graph 30             # 30 minutes of the complete graph instead: processes, topics, physics
 """
 
 from __future__ import annotations
@@ -19,117 +20,139 @@ import argparse
 import sys
 import time
 from collections import Counter
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from bench.common import table
+from bench.common.memory import memory_mb
 from bench.common.table import number, show, verdict
 from vla_ros.config import load_robot
 from vla_ros.core.limit_monitor import QUANTITIES
 from vla_ros.core.records import NS
-from vla_ros.testing.fuzzer import BEGIN, Story
+from vla_ros.testing.fuzzer import START_NS, Fuzzer
 
 HOUR_NS = 3600 * NS
 SLICE_NS = 20 * NS
-"""Between looks at the progress [ns]."""
-GROWTH_MB = 20.0
-"""Memory may grow by so much over all hours after the first minute: what Python's own allocator keeps [MB]."""
+"""Simulated time between updates of the progress bar [ns]."""
+WARM_UP_NS = 60 * NS
+"""Simulated time after which memory is measured first [ns]."""
+MAX_GROWTH_MB = 20.0
+"""Permitted growth of memory over all hours after the warm-up: what Python's allocator keeps [MB]."""
 
 
-def memory_mb() -> float:
-    """Resident memory of this process [MB]."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+@dataclass
+class Totals:
+    """Sums over all hours.
+
+    Attributes:
+        violations: Number of violations, by name.
+        peaks: Maximum ratio to the limit, by quantity.
+        samples: Number of commands checked.
+        modes: Number of ticks, by state.
+        injected: Number of injected faults, by name.
+        refused: Number of refusals, by reason.
+        faulted: Number of detected faults, by name.
+        start_mb: Memory after the warm-up [MB].
+    """
+
+    violations: Counter[str] = field(default_factory=Counter)
+    peaks: dict[str, float] = field(default_factory=lambda: dict.fromkeys(QUANTITIES, 0.0))
+    samples: int = 0
+    modes: Counter[str] = field(default_factory=Counter)
+    injected: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    faulted: Counter[str] = field(default_factory=Counter)
+    start_mb: float = 0.0
+
+    def add(self, fuzzer: Fuzzer) -> None:
+        """Add a finished hour."""
+        self.violations.update(fuzzer.violations)
+        self.peaks = {q: max(self.peaks[q], fuzzer.peaks[q]) for q in QUANTITIES}
+        self.samples += fuzzer.samples
+        for name in ("modes", "injected", "refused", "faulted"):
+            getattr(self, name).update(getattr(fuzzer, name))
 
 
-def bar(done: float, text: str) -> None:
-    """A progress bar that is written over, on a terminal; else a line now and then."""
-    filled = round(30 * done)
-    line = f"[{'#' * filled}{'.' * (30 - filled)}] {100 * done:5.1f} %  {text}"
+def print_progress(share: float, text: str) -> None:
+    """Overwrite a progress bar on a terminal; otherwise print a line now and then."""
+    filled = round(30 * share)
+    line = f"[{'#' * filled}{'.' * (30 - filled)}] {100 * share:5.1f} %  {text}"
     if sys.stderr.isatty():
         print(f"\r{line}", end="", file=sys.stderr, flush=True)
-    elif round(1e4 * done) % 500 == 0:
+    elif round(1e4 * share) % 500 == 0:
         print(line, file=sys.stderr, flush=True)
 
 
 def soak(robot: str, hours: float, first: int, seed: int) -> int:
-    """Live, print what happened, and say whether all is as it must be."""
-    limits = load_robot(robot).limits
-    total = Counter[str]()
-    peaks = dict.fromkeys(QUANTITIES, 0.0)
-    begun, start_mb = time.monotonic(), 0.0
-    whole = left = round(hours * HOUR_NS)
-    lived = judged = 0
-    tables: dict[str, Counter[str]] = {name: Counter() for name in ("modes", "wrongs", "refused", "faulted")}
-    number_of = first
+    """Simulate the hours, print the tables; returns 0 if the claims hold."""
+    limits, totals = load_robot(robot).limits, Totals()
+    begun, hour = time.monotonic(), first
+    total = left = round(hours * HOUR_NS)
     while left > 0:
-        story = Story(limits, seed + number_of)
+        fuzzer = Fuzzer(limits, seed + hour)
         span = min(left, HOUR_NS)
-        while story.now < BEGIN + span:
-            story.live(min(story.now + SLICE_NS, BEGIN + span))
-            done = (lived + story.now - BEGIN) / whole
-            if not start_mb and story.now - BEGIN >= min(60 * NS, span):
-                start_mb = memory_mb()
-            violations = sum(total.values()) + sum(story.violations.values())
-            rate = (lived + story.now - BEGIN) / NS / (time.monotonic() - begun)
-            bar(done, f"{rate:.0f} times real time, {violations} violations, {memory_mb():.0f} MB")
-        story.fall_silent()
-        total.update(story.violations)
-        peaks = {q: max(peaks[q], story.peaks[q]) for q in QUANTITIES}
-        for name, table in tables.items():
-            table.update(getattr(story, name))
-        judged += story.samples
-        lived, left, number_of = lived + span, left - span, number_of + 1
-        say = f"hour {number_of - 1}: {story.samples:,} commands judged, {dict(+story.violations) or 'no violations'}"
-        print(f"{say}, {memory_mb():.1f} MB, {time.monotonic() - begun:.0f} s", flush=True)
-    return tell(lived / HOUR_NS, time.monotonic() - begun, total, peaks, judged, tables, start_mb)
+        while (elapsed := fuzzer.now - START_NS) < span:
+            fuzzer.run_until(min(fuzzer.now + SLICE_NS, START_NS + span))
+            elapsed = fuzzer.now - START_NS
+            done = total - left + elapsed
+            if not totals.start_mb and elapsed >= min(WARM_UP_NS, span):
+                totals.start_mb = memory_mb()
+            violations = sum(totals.violations.values()) + sum(fuzzer.violations.values())
+            rate = done / NS / (time.monotonic() - begun)
+            text = f"{rate:.0f} times real time, {violations} violations, {memory_mb():.0f} MB"
+            print_progress(done / total, text)
+        fuzzer.run_without_input()
+        totals.add(fuzzer)
+        text = f"hour {hour}: {fuzzer.samples:,} commands checked, {dict(+fuzzer.violations) or 'no violations'}"
+        print(f"{text}, {memory_mb():.1f} MB, {time.monotonic() - begun:.0f} s", flush=True)
+        left, hour = left - span, hour + 1
+    return report(totals, total / HOUR_NS, time.monotonic() - begun)
 
 
-def tell(
-    hours: float,
-    seconds: float,
-    violations: Counter[str],
-    peaks: dict[str, float],
-    judged: int,
-    tables: dict[str, Counter[str]],
-    start_mb: float,
-) -> int:
-    """The tables and the claims."""
-    for name, title in (("wrongs", "what went wrong, times"), ("refused", "refused"), ("faulted", "faults seen")):
-        show(title, ["", "times"], [[k, number(n)] for k, n in tables[name].most_common()])
-    modes = tables["modes"]
-    ticks = sum(modes.values())
-    show("time in each state", ["state", "share"], [[m, f"{100 * n / ticks:.1f} %"] for m, n in modes.most_common()])
-    show("largest of a limit", ["quantity", "ratio"], [[q, f"{peaks[q]:.6f}"] for q in QUANTITIES])
+def report(totals: Totals, hours: float, seconds: float) -> int:
+    """Print the tables and the claims."""
+    for name, title in (("injected", "injected faults"), ("refused", "refused"), ("faulted", "detected faults")):
+        show(title, ["", "times"], [[k, number(n)] for k, n in getattr(totals, name).most_common()])
+    ticks = sum(totals.modes.values())
+    rows = [[mode, f"{100 * n / ticks:.1f} %"] for mode, n in totals.modes.most_common()]
+    show("time in each state", ["state", "share"], rows)
+    show("maximum over the limit", ["quantity", "ratio"], [[q, f"{totals.peaks[q]:.6f}"] for q in QUANTITIES])
     end_mb = memory_mb()
     rate = 60 * hours / seconds
-    print(f"\n{hours:g} simulated hours in {seconds / 60:.1f} minutes: {rate:.3f} simulated hours a minute.")
-    print(f"Memory after the first minute {start_mb:.1f} MB, at the end {end_mb:.1f} MB.")
+    print(f"\n{hours:g} simulated hours in {seconds / 60:.1f} minutes: {rate:.3f} simulated hours per minute.")
+    print(f"Memory after the first minute {totals.start_mb:.1f} MB, at the end {end_mb:.1f} MB.")
+    violations, growth = totals.violations, end_mb - totals.start_mb
     return verdict(
         [
-            (f"violations in {judged:,} commands: {dict(+violations) or 0}; required 0", not sum(violations.values())),
-            (f"memory grew by {end_mb - start_mb:.1f} MB; at most {GROWTH_MB:.0f}", end_mb - start_mb <= GROWTH_MB),
-            (f"commands were judged: {judged:,}", judged > 0.3 * ticks),
+            (
+                f"violations in {totals.samples:,} commands: {dict(+violations) or 0}; required 0",
+                not sum(violations.values()),
+            ),
+            (f"memory grew by {growth:.1f} MB; at most {MAX_GROWTH_MB:.0f}", growth <= MAX_GROWTH_MB),
+            (f"commands were checked: {totals.samples:,}", totals.samples > 0.3 * ticks),
         ]
     )
 
 
-def main() -> int:
-    """Soak the core, or the graph."""
-    parser = argparse.ArgumentParser("soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this bench only."""
     parser.add_argument("--hours", type=float, default=10.0, help="simulated hours (default 10)")
     parser.add_argument("--first", type=int, default=0, help="number of the first hour (default 0)")
-    parser.add_argument("--seed", type=int, default=0, help="added to the number of an hour")
+    parser.add_argument("--seed", type=int, default=0, help="added to the number of an hour (default 0)")
     parser.add_argument("--robot", default="so101", help="name in config/robots, or a file (default so101)")
-    parser.add_argument("--graph", type=float, default=0.0, metavar="MINUTES", help="the real graph, so long")
-    parser.add_argument("--quick", action="store_true", help="two simulated minutes, or one minute of the graph")
-    parser.add_argument("--out", type=Path, default=None, help="keep the logs of the graph here")
-    options = parser.parse_args()
-    np.seterr(over="ignore", invalid="ignore")  # huge values are the point
-    if options.graph:
-        from bench.common.soak_graph import graph
+    parser.add_argument("--graph", type=float, default=0.0, metavar="MINUTES", help="run the complete graph instead")
 
-        return graph(1.0 if options.quick else options.graph, options.out)
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run planner and supervisor without ROS, or the graph."""
+    options = table.options(__doc__ or "", argv, add_options)
+    np.seterr(over="ignore", invalid="ignore")  # huge values are intended
+    if options.graph:
+        from bench.common.soak_graph import soak_graph
+
+        return soak_graph(1.0 if options.quick else options.graph, options.out)
     return soak(options.robot, 1 / 30 if options.quick else options.hours, options.first, options.seed)
 
 

@@ -1,8 +1,8 @@
-"""What a plan loses on the way: through a real trajectory message, and from one plan to the next.
+"""Errors of a plan after transport in a trajectory message, and discontinuities between consecutive plans.
 
-Transport: every plan of the stream becomes a `trajectory_msgs/JointTrajectory`, is serialised by the
-middleware as on the wire, read back and evaluated; figures are the largest difference over all instants.
-Hand-over: the largest jump in position, velocity and acceleration where each plan takes over from the former.
+Transport: every plan of the stream is converted to a `trajectory_msgs/JointTrajectory`, serialised by the middleware,
+read back and evaluated; the figure is the maximum difference over all times. Handover: the maximum discontinuity in
+position, velocity and acceleration where a plan takes over from the previous one.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bench.common import table
-from bench.common.stream import make as make_stream
+from bench.common.chunk_stream import make_stream
 from vla_ros.api import Plan
 from vla_ros.core.records import NS
 
-INSTANTS = 10_000
+TIMES = 10_000
 PLANS = 10_000
-LARGEST = 1e-9
+MAX_ERROR = 1e-9
 
 
 def plans(count: int) -> Iterator[tuple[Plan, Plan]]:
-    """Consecutive plans, at least `count` pairs: the one in force and the one that takes over from it."""
+    """At least `count` pairs of consecutive plans: the active plan and the one that takes over from it."""
     made = seed = 0
     while made < count:
         stream = make_stream(6, 60.0, demanding=bool(seed % 2), seed=seed)
-        for _, _, force, plan in stream.plans():
+        for _, _, active_plan, plan in stream.plans():
             if isinstance(plan, Plan):
                 made += 1
-                yield force, plan
+                yield active_plan, plan
         seed += 1
 
 
-def transport(instants: int) -> tuple[int, int, float, int]:
-    """Instants compared, bytes of one message, largest position error [rad], plans that were not identical."""
+def transport(times: int) -> tuple[int, int, float, int]:
+    """Number of times compared, bytes of a message, maximum position error [rad], number of plans not bit-identical."""
     from rclpy.serialization import deserialize_message, serialize_message
     from trajectory_msgs.msg import JointTrajectory
 
@@ -44,9 +44,9 @@ def transport(instants: int) -> tuple[int, int, float, int]:
     rng = np.random.default_rng(0)
     compared = size = altered = 0
     worst = 0.0
-    for _, plan in plans(instants // 50):
-        wire = serialize_message(plan_to_message(plan))
-        back = plan_from_message(deserialize_message(wire, JointTrajectory))
+    for _, plan in plans(times // 50):
+        data = serialize_message(plan_to_message(plan))
+        back = plan_from_message(deserialize_message(data, JointTrajectory))
         t_ns = rng.integers(plan.start_ns, plan.end_ns + NS // 10, 50)
         worst = max(worst, float(np.abs(back.at(t_ns).position - plan.at(t_ns).position).max()))
         same = back.start_ns == plan.start_ns and back.joints == plan.joints
@@ -56,42 +56,42 @@ def transport(instants: int) -> tuple[int, int, float, int]:
         )
         altered += not same
         compared += len(t_ns)
-        size = max(size, len(wire))
+        size = max(size, len(data))
     return compared, size, worst, altered
 
 
 def handover(count: int) -> tuple[int, list[float]]:
-    """Hand-overs seen and the largest jump in position, velocity and acceleration."""
-    jumps = np.zeros(3)
-    seen = 0
-    for force, plan in plans(count):
-        before, after = force.at(plan.start_ns), plan.at(plan.start_ns)
-        jumps = np.maximum(jumps, [float(np.abs(x - y).max()) for x, y in zip(after, before, strict=True)])
-        seen += 1
-    return seen, jumps.tolist()
+    """Number of handovers, and the maximum discontinuity in position, velocity and acceleration."""
+    maxima = np.zeros(3)
+    handovers = 0
+    for active_plan, plan in plans(count):
+        before, after = active_plan.at(plan.start_ns), plan.at(plan.start_ns)
+        maxima = np.maximum(maxima, [float(np.abs(x - y).max()) for x, y in zip(after, before, strict=True)])
+        handovers += 1
+    return handovers, maxima.tolist()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure both; 0 if neither exceeds 1e-9."""
-    given = table.options(__doc__ or "", argv)
-    part = 10 if given.quick else 1
+    """Measure both; returns 0 if neither exceeds 1e-9."""
+    options = table.options(__doc__ or "", argv)
+    part = 10 if options.quick else 1
     rows: list[list[str]] = []
     claims: list[tuple[str, bool]] = []
     try:
-        compared, size, worst, altered = transport(INSTANTS // part)
+        compared, size, worst, altered = transport(TIMES // part)
     except ImportError as error:
         claims.append((f"transport: needs a ROS 2 environment ({error})", False))
     else:
-        rows.append([f"plan -> message ({size:,} bytes) -> plan, {compared:,} instants", f"{worst:.1e} rad"])
-        claims.append((f"transport error at most {LARGEST} rad", worst <= LARGEST))
-        claims.append((f"{altered} plans altered by a bit (none)", altered == 0))
-    seen, jumps = handover(PLANS // part)
-    for name, jump, unit in zip(
-        ("position", "velocity", "acceleration"), jumps, ("rad", "rad/s", "rad/s^2"), strict=True
+        rows.append([f"plan -> message ({size:,} bytes) -> plan, {compared:,} times", f"{worst:.1e} rad"])
+        claims.append((f"transport error at most {MAX_ERROR} rad", worst <= MAX_ERROR))
+        claims.append((f"{altered} plans not bit-identical (none)", altered == 0))
+    handovers, maxima = handover(PLANS // part)
+    for name, value, unit in zip(
+        ("position", "velocity", "acceleration"), maxima, ("rad", "rad/s", "rad/s^2"), strict=True
     ):
-        rows.append([f"hand-over, jump in {name}, {seen:,} plans", f"{jump:.1e} {unit}"])
-        claims.append((f"jump in {name} at most {LARGEST}", jump <= LARGEST))
-    table.show("what a plan loses", ("", "largest"), rows)
+        rows.append([f"handover, discontinuity in {name}, {handovers:,} plans", f"{value:.1e} {unit}"])
+        claims.append((f"discontinuity in {name} at most {MAX_ERROR}", value <= MAX_ERROR))
+    table.show("errors of plans", ("", "maximum"), rows)
     return table.verdict(claims)
 
 

@@ -1,0 +1,1 @@
+"""What several benches share: chunk streams, baselines, timing, tables."""

@@ -1,8 +1,8 @@
-"""LeRobot's ACT, timed in its own environment at the other end of a pipe; started by `speed.py`, not by hand.
+"""LeRobot's ACT, timed in LeRobot's own environment at the other end of a pipe; started by `LeRobotProcess`.
 
-First line in: the sizes, as JSON. First line out: versions, parameters, FLOPs. Then a line "forward" or "whole" per
-call, and its processor and wall time [s] out. "whole" is LeRobot's own way from uint8 pictures to actions: its
-preparation of an observation, its processors, its policy.
+The first line of input has the sizes as JSON; the first line of output has versions, parameters and FLOPs. Then each
+line "forward" or "complete" runs one inference, and its processor and wall time [s] are written. "complete" is
+LeRobot's own pipeline from uint8 images to actions: preparation of the observation, processors, policy.
 """
 
 import contextlib
@@ -26,20 +26,20 @@ from lerobot.policies.utils import prepare_observation_for_inference
 
 
 def calls(sizes: dict) -> tuple[ACTPolicy, dict[str, Callable[[], object]]]:
-    """The policy and the two things that are timed."""
+    """The policy, and the calls that are timed, by name."""
     joints, side = sizes["joints"], sizes["image_size"]
     names = [f"observation.images.{k}" for k in range(sizes["cameras"])]
-    seen = {name: PolicyFeature(FeatureType.VISUAL, (3, side, side)) for name in names}
-    seen["observation.state"] = PolicyFeature(FeatureType.STATE, (joints,))
+    features = {name: PolicyFeature(FeatureType.VISUAL, (3, side, side)) for name in names}
+    features["observation.state"] = PolicyFeature(FeatureType.STATE, (joints,))
     config = ACTConfig(
-        input_features=seen,
+        input_features=features,
         output_features={"action": PolicyFeature(FeatureType.ACTION, (joints,))},
         chunk_size=sizes["chunk"],
         n_action_steps=sizes["chunk"],
         dim_model=sizes["width"],
-        n_heads=sizes["heads"],
+        n_heads=sizes["attention_heads"],
         dim_feedforward=4 * sizes["width"],
-        n_encoder_layers=sizes["seen_layers"],
+        n_encoder_layers=sizes["context_layers"],
         n_decoder_layers=sizes["layers"],
         pretrained_backbone_weights=None,
         device="cpu",
@@ -52,34 +52,34 @@ def calls(sizes: dict) -> tuple[ACTPolicy, dict[str, Callable[[], object]]]:
     rng = np.random.default_rng(0)
     raw = {name: rng.integers(0, 256, (side, side, 3), dtype=np.uint8) for name in names}
     raw["observation.state"] = np.zeros(joints, np.float32)
-    ready = before(prepare_observation_for_inference(dict(raw), torch.device("cpu")))
+    prepared = before(prepare_observation_for_inference(dict(raw), torch.device("cpu")))
 
     def forward() -> object:
-        return policy.predict_action_chunk(ready)
+        return policy.predict_action_chunk(prepared)
 
-    def whole() -> object:
+    def complete() -> object:
         batch = before(prepare_observation_for_inference(dict(raw), torch.device("cpu")))
         return after(policy.predict_action_chunk(batch)).numpy()
 
-    return policy, {"forward": forward, "whole": whole}
+    return policy, {"forward": forward, "complete": complete}
 
 
 def main() -> None:
-    """Answer until the pipe closes."""
+    """Serve requests until the pipe closes."""
     out = sys.stdout
-    sys.stdout = sys.stderr  # libraries that print must not be taken for an answer
+    sys.stdout = sys.stderr  # output of libraries must not be mistaken for a result
     torch.set_num_threads(1)
-    policy, what = calls(json.loads(sys.stdin.readline()))
+    policy, inferences = calls(json.loads(sys.stdin.readline()))
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:
-            what["forward"]()
-        what["whole"]()
+            inferences["forward"]()
+        inferences["complete"]()
         parameters = sum(p.numel() for n, p in policy.named_parameters() if "vae_encoder" not in n)
-        hello = {"torch": torch.__version__, "flops": counter.get_total_flops(), "parameters": parameters}
-        print(json.dumps(hello), file=out, flush=True)
+        facts = {"torch": torch.__version__, "flops": counter.get_total_flops(), "parameters": parameters}
+        print(json.dumps(facts), file=out, flush=True)
         for line in sys.stdin:
             wall, cpu = time.perf_counter(), time.process_time()
-            what[line.strip()]()
+            inferences[line.strip()]()
             print(json.dumps([time.process_time() - cpu, time.perf_counter() - wall]), file=out, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Minutes of the real graph: every process, real topics, physics, a slow policy and a bad network between them."""
+"""Minutes of the complete graph: every process, real topics, physics, a slow policy and a lossy network."""
 
 from __future__ import annotations
 
@@ -8,81 +8,94 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from bench.common.memory import memory_mb
 from bench.common.table import show, verdict
-from vla_ros.system.graph import Run, domain, end_all, fresh_folder, last_words, read_results, start_all
-from vla_ros.system.processes import Processes
-from vla_ros.testing.relay import RAW
+from vla_ros.system.graph import (
+    GraphRun,
+    exit_description,
+    isolated_domain,
+    prepare_run_folder,
+    read_results,
+    start_graph,
+    stop_graph,
+)
+from vla_ros.system.processes import ProcessGroup
+from vla_ros.testing.relay import RAW_CHUNK
 
-CHAOS = ["0.2", "0.3", "300", "7"]
-"""Chunks dropped and held back, the longest delay [ms], the seed."""
-WARM_S = 60.0
-"""Libraries are loaded and buffers are filled by then [s]."""
-GROWTH = 0.10
-"""Memory of a process may grow by this share from then on, or by `LEAST_MB`."""
-LEAST_MB = 15.0
+RELAY = ["0.2", "0.3", "300", "7"]
+"""Arguments of the relay: probability of a dropped and of a delayed chunk, maximum delay [ms], seed."""
+WARM_UP_S = 60.0
+"""Time after which libraries are loaded and buffers are filled [s]."""
+MAX_GROWTH, MAX_GROWTH_MB = 0.10, 15.0
+"""Permitted growth of the memory of a process after the warm-up: this ratio, or this amount [MB]."""
 
 
-def memory_mb(process: int) -> float:
-    """Resident memory of one process [MB]."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096 / 1e6
+def measure_memory(
+    processes: ProcessGroup, folder: Path, minutes: float
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Run for some minutes.
 
-
-def watch(processes: Processes, folder: Path, minutes: float) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Wait; memory of every process once a minute [MB], and which were lost."""
-    begun, grown = time.monotonic(), {name: [] for name in processes.running}
-    following = WARM_S
-    while (lived := time.monotonic() - begun) < 60 * minutes:
+    Returns:
+        Memory of every process after the warm-up, once a minute and at the end [MB]; the processes that were lost,
+        each with its reason, which end the run.
+    """
+    begun, memory = time.monotonic(), {name: [] for name in processes.running}
+    next_s = WARM_UP_S
+    while (elapsed := time.monotonic() - begun) < 60 * minutes:
         time.sleep(0.5)
-        lost = {n: last_words(processes, n) for n, p in processes.running.items() if p.poll() is not None}
+        lost = {n: exit_description(processes, n) for n, p in processes.running.items() if p.poll() is not None}
         if lost:
-            return grown, lost
-        if lived >= following:
-            following += WARM_S
+            return memory, lost
+        if elapsed >= next_s:
+            next_s += WARM_UP_S
             for name, process in processes.running.items():
-                grown[name].append(memory_mb(process.pid))
+                memory[name].append(memory_mb(process.pid))
             done = len(read_results(folder))
-            print(f"{lived / 60:.0f} of {minutes:g} minutes, {done} episodes, all processes alive", flush=True)
+            print(f"{elapsed / 60:.0f} of {minutes:g} minutes, {done} episodes, all processes running", flush=True)
     for name, process in processes.running.items():
-        grown[name].append(memory_mb(process.pid))
-    return grown, {}
+        memory[name].append(memory_mb(process.pid))
+    return memory, {}
 
 
-def graph(minutes: float, out: Path | None) -> int:
-    """Run everything for so long, then say what the observer on the robot's own topic saw."""
+def soak_graph(minutes: float, out: Path | None) -> int:
+    """Run the graph, then print memory and violations; returns 0 if the claims hold."""
     with ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        fresh_folder(folder)
-        env = stack.enter_context(domain())
-        run = Run(
+        prepare_run_folder(folder)
+        env = stack.enter_context(isolated_domain())
+        run = GraphRun(
             folder,
             episodes=1_000_000,
             delay_ms=(0.0, 500.0),
-            film=0,
-            remap={"policy": [f"vla/chunk:={RAW}"]},
-            extra={"vla_ros.testing.relay": CHAOS},
+            video_episodes=0,
+            remap={"policy": [f"vla/chunk:={RAW_CHUNK}"]},
+            extra_processes={"vla_ros.testing.relay": RELAY},
         )
-        processes = Processes(folder)
+        processes = ProcessGroup(folder)
         try:
-            start_all(processes, run, env)
-            grown, lost = watch(processes, folder, minutes)
+            start_graph(processes, run, env)
+            memory, lost = measure_memory(processes, folder, minutes)
         finally:
-            end_all(processes)
-        seen = json.loads((folder / "observer.json").read_text())
-        told = json.loads((folder / "supervisor.json").read_text())
+            stop_graph(processes)
+        observer = json.loads((folder / "observer.json").read_text())
+        supervisor = json.loads((folder / "supervisor.json").read_text())
         results = read_results(folder)
     show(
         "memory [MB]",
         ["process", "after a minute", "at the end"],
-        [[name, f"{mb[0]:.1f}", f"{mb[-1]:.1f}"] for name, mb in grown.items() if mb],
+        [[name, f"{mb[0]:.1f}", f"{mb[-1]:.1f}"] for name, mb in memory.items() if mb],
     )
-    print(f"\nrefused by the supervisor: {told['refused']}; faults: {told['faulted']}; state: {told['mode']}")
-    print(f"peaks: {seen['peak_ratio']}; {sum(r['success'] for r in results)} of {len(results)} episodes done")
-    flat = all(mb[-1] - mb[0] <= max(GROWTH * mb[0], LEAST_MB) for mb in grown.values() if mb)
+    refused, faulted, mode = (supervisor[key] for key in ("refused", "faulted", "mode"))
+    print(f"\nrefused by the supervisor: {refused}; faults: {faulted}; state: {mode}")
+    successes = sum(r["success"] for r in results)
+    print(f"peaks: {observer['peak_ratio']}; {successes} of {len(results)} episodes successful")
+    constant = all(mb[-1] - mb[0] <= max(MAX_GROWTH * mb[0], MAX_GROWTH_MB) for mb in memory.values() if mb)
+    samples, violations = observer["samples"], observer["violations"]
     return verdict(
         [
-            (f"violations in {seen['samples']:,} commands: {seen['violations']}", not any(seen["violations"].values())),
+            (f"violations in {samples:,} commands: {violations}", not any(violations.values())),
             (f"processes lost: {lost or 'none'}", not lost),
-            ("memory of every process flat", flat),
-            (f"commands were judged: {seen['samples']:,}", seen["samples"] > 100 * minutes),
+            ("memory of every process constant", constant),
+            (f"commands were checked: {samples:,}", samples > 100 * minutes),
         ]
     )
