@@ -53,10 +53,10 @@ def prepare(scene: Scene, fault: Fault) -> None:
     if client.mode != "running":
         raise AssertionError(f"{client.mode} before the fault: {client.state['reason']}")
     fault.prepare(scene)
-    client.until(lambda: client.mode == fault.initial_state, f"{fault.initial_state} before the fault")
+    client.wait_until(lambda: client.mode == fault.initial_state, f"{fault.initial_state} before the fault")
     if fault.initial_state == "running":
-        client.until(scene.moving, "motion before the fault")
-    client.spin_all()
+        client.wait_until(scene.moving, "motion before the fault")
+    client.process_pending()
 
 
 def inject(scene: Scene, fault: Fault) -> float:
@@ -69,8 +69,8 @@ def inject(scene: Scene, fault: Fault) -> float:
         return math.nan
     if fault.final_state == "silent":
         client.wait(0.5)
-        return (client.heard_ns[-1] - begun) / 1e9
-    client.until(lambda: fault.final_state in client.modes[first:], fault.final_state, 8.0)
+        return (client.received_ns[-1] - begun) / 1e9
+    client.wait_until(lambda: fault.final_state in client.modes[first:], fault.final_state, 8.0)
     return (client.mode_ns[first] - begun) / 1e9
 
 
@@ -78,7 +78,7 @@ def time_to_rest(scene: Scene, fault: Fault, begun_ns: int, failures: list[str])
     """Time from the fault to the last command that moves the arm [s]; NaN where it need not rest."""
     if not fault.must_rest:
         return math.nan
-    scene.client.spin_all()  # on a busy machine, received commands may still be queued
+    scene.client.process_pending()  # on a busy machine, received commands may still be queued
     observed = fault.final_state != "silent" or scene.servo_targets is not None
     deadline = time.monotonic() + (REST_S if scene.servo_targets else 2.0)
     while observed and not scene.resting() and time.monotonic() < deadline:
@@ -94,10 +94,10 @@ def time_to_rest(scene: Scene, fault: Fault, begun_ns: int, failures: list[str])
 def remove(scene: Scene, fault: Fault, failures: list[str]) -> bool:
     """Remove the fault; returns whether the arm then moves again, which it may only where it was never stopped."""
     fault.remove(scene)
-    scene.client.spin_all()
+    scene.client.process_pending()
     moved = scene.last_motion_ns()
     scene.client.wait(RECOVERY_S)
-    scene.client.spin_all()
+    scene.client.process_pending()
     check_measured = fault.final_state == "silent" or (
         scene.servo_targets and fault.final_state != "running" and scene.simulator_running()
     )
@@ -113,7 +113,7 @@ def run(fault: Fault, folder: Path, probe: WakeLatencyProbe) -> tuple[str, bool]
     """Run one fault in a new scene; returns its row and whether it passed."""
     with moving_scene(folder, fault.setup) as scene:
         client = scene.client
-        client.spin_all()
+        client.process_pending()
         prepare(scene, fault)
         probe.max_s = 0.0
         begun_ns = client.now_ns()

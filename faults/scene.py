@@ -185,7 +185,7 @@ class Scene:
         """Arm, and wait until the arm moves."""
         client = self.client
         if self.setup.learned_policy:  # loading it would delay every other process
-            client.until(lambda: "vla_ros: policy" in client.diagnostics, "a policy", 40.0)
+            client.wait_until(lambda: "vla_ros: policy" in client.diagnostics, "a policy", 40.0)
         client.arm()
         if self.servo_targets:
             self.servo_targets.clear()
@@ -193,8 +193,8 @@ class Scene:
         if self.setup.learned_policy:
             client.instruction.publish(String(data=INSTRUCTION))
         else:
-            self._swing_centre = client.plan_in_force().positions[-1].copy()
-        client.until(self.moving, "motion")
+            self._swing_centre = client.active_plan_record().positions[-1].copy()
+        client.wait_until(self.moving, "motion")
 
     def moving(self) -> bool:
         """Whether the newest command has the speed that is required before a fault."""

@@ -123,13 +123,13 @@ def forged_plans(offset_rad: float) -> Injection:
     """A second planner publishes plans that begin `offset_rad` [rad] beside the end of the active plan."""
 
     def injection(scene: Scene) -> None:
-        end = scene.client.plan_in_force().positions[-1]
+        end = scene.client.active_plan_record().positions[-1]
 
         def on_chunk(chunk: Chunk) -> None:
             nonlocal end
             scene.publish_chunk(chunk)
             if scene.client.active_plan is not None and scene.client.active_plan.points:
-                end = scene.client.plan_in_force().positions[-1]
+                end = scene.client.active_plan_record().positions[-1]
             rest = np.tile(end + offset_rad, (2, 1))
             zero = np.zeros_like(rest)
             start_ns = scene.client.now_ns() + S // 20

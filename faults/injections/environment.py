@@ -59,14 +59,14 @@ def fill_disk(scene: Scene) -> None:
 
 def add_command_publisher(scene: Scene) -> None:
     """Advertise the robot's command topic a second time."""
-    scene.client.disturb(topics.ROBOT_COMMAND)
+    scene.client.add_command_publisher(topics.ROBOT_COMMAND)
 
 
 def add_trajectory_publisher(scene: Scene) -> None:
     """Advertise the trajectory controller's topic a second time."""
-    scene.client.rogue = scene.client.node.create_publisher(JointTrajectory, topics.ROBOT_TRAJECTORY, 10)
+    scene.client.command_publisher = scene.client.node.create_publisher(JointTrajectory, topics.ROBOT_TRAJECTORY, 10)
 
 
 def remove_publisher(scene: Scene) -> None:
     """Remove the second publisher."""
-    scene.client.node.destroy_publisher(scene.client.rogue)
+    scene.client.node.destroy_publisher(scene.client.command_publisher)

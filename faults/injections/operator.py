@@ -12,7 +12,7 @@ from vla_ros.nodes.common import topics
 
 def request(service: str) -> Injection:
     """Call one of the supervisor's services once."""
-    return lambda scene: scene.client.ask(service)
+    return lambda scene: scene.client.call(service)
 
 
 STOP, ESTOP, ARM = request(topics.STOP), request(topics.ESTOP), request(topics.ARM)
@@ -23,7 +23,7 @@ def request_until_granted(*services: str) -> Injection:
 
     def injection(scene: Scene) -> None:
         for service in services:
-            scene.client.until(lambda service=service: scene.client.ask(service).success, service)
+            scene.client.wait_until(lambda service=service: scene.client.call(service).success, service)
 
     return injection
 
@@ -31,7 +31,7 @@ def request_until_granted(*services: str) -> Injection:
 def reach_inactive(scene: Scene) -> None:
     """From running to inactive: joint states are lost, and the stop is reset."""
     joint_states.LOST(scene)
-    scene.client.until(lambda: scene.client.mode == "stopped", "stopped")
+    scene.client.wait_until(lambda: scene.client.mode == "stopped", "stopped")
     request_until_granted(topics.RESET)(scene)
 
 

@@ -59,7 +59,7 @@ FAULTS = (
         all_of(kill("camera_monitor_node"), ESTOP),
         "estopped",
         0.5,
-        "asked for",
+        "emergency stop requested",
         setup=MONITORED,
     ),
     Fault("policy killed", kill("policy_node"), **PLAN_ENDS, setup=MONITORED),

@@ -45,7 +45,7 @@ FAULTS = (
         all_of(FROZEN, STOP),
         "stopped",
         0.5,
-        "asked to stop",
+        "stop requested",
         joint_states.restore,
     ),
     Fault(
@@ -92,6 +92,6 @@ FAULTS = (
         all_of(kill("sim_node", signal.SIGKILL), ESTOP),
         "estopped",
         0.5,
-        "asked for",
+        "emergency stop requested",
     ),
 )

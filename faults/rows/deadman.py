@@ -19,7 +19,7 @@ from faults.scene import Setup
 from vla_ros.nodes.common import topics
 
 DEADMAN = Setup(deadman=True)
-RELEASED, SILENT = "nobody holds the deadman", "the deadman is silent"
+RELEASED, SILENT = "the deadman switch is not held", "the deadman switch is silent"
 RELEASE_AND_ARM = all_of(release_deadman, wait(0.1), ARM)
 
 FAULTS = (
@@ -97,7 +97,7 @@ FAULTS = (
         all_of(release_deadman, ESTOP),
         "estopped",
         0.5,
-        "asked for",
+        "emergency stop requested",
         hold_deadman,
         setup=DEADMAN,
     ),

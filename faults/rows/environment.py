@@ -62,7 +62,7 @@ FAULTS = (
         all_of(network(loss=1.0), ESTOP),
         "estopped",
         0.3,
-        "asked for",
+        "emergency stop requested",
         GOOD_NETWORK,
         setup=NETWORK,
     ),

@@ -13,7 +13,7 @@ FAULTS = (
     Fault("planner stalled for 1 s", stall("planner_node", 1.0), **NO_EFFECT),
     Fault("simulator killed", kill("sim_node"), "stopped", 0.5, "no joint state"),
     Fault("simulator stalled for 1 s", stall("sim_node", 1.0), "stopped", 0.5, "no joint state"),
-    Fault("supervisor stalled for 0.5 s", stall("supervisor_node", 0.5), "stopped", 0.8, "stood still"),
+    Fault("supervisor stalled for 0.5 s", stall("supervisor_node", 0.5), "stopped", 0.8, "loop stalled"),
     Fault("supervisor killed", kill("supervisor_node"), "silent", 0.1),
     Fault("supervisor terminated", kill("supervisor_node", signal.SIGTERM), "stopped", 0.2, "asked to end"),
     Fault(

@@ -36,7 +36,7 @@ FAULTS = (
     controller("supervisor killed while stopping", all_of(STOP, UNDER_WAY, SUPERVISOR_KILLED), "silent", 0.4),
     controller("supervisor killed while braking", all_of(ESTOP, UNDER_WAY, SUPERVISOR_KILLED), "silent", 0.4),
     controller("supervisor terminated", kill("supervisor_node", signal.SIGTERM), "stopped", 0.2, "asked to end"),
-    controller("supervisor stalled for 0.5 s", stall("supervisor_node", 0.5), "stopped", 0.8, "stood still"),
+    controller("supervisor stalled for 0.5 s", stall("supervisor_node", 0.5), "stopped", 0.8, "loop stalled"),
     controller("planner killed", kill("planner_node"), **PLAN_ENDS),
     controller("planner and supervisor killed", all_of(kill("planner_node"), SUPERVISOR_KILLED), "silent", 0.1),
     controller("policy silent", chunks.LOST, **PLAN_ENDS, remove=chunks.restore),
@@ -54,7 +54,7 @@ FAULTS = (
     controller("emergency stop requested", ESTOP, "estopped", 0.5),
     controller("emergency stop while stopping", all_of(STOP, ESTOP), "estopped", 0.7),
     controller("button pressed", press_button, "estopped", 0.3, "pressed", restore_button, base=BUTTON),
-    controller("deadman released", release_deadman, "stopped", 0.3, "nobody holds", base=Setup(deadman=True)),
+    controller("deadman released", release_deadman, "stopped", 0.3, "is not held", base=Setup(deadman=True)),
     controller(
         "second publisher on the controller's topic",
         add_trajectory_publisher,
