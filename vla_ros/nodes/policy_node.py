@@ -54,10 +54,10 @@ class PolicyParams:
         policy: Name in the registry of policies: "learned", "expert", "hold" or one of your own.
         checkpoint: File of a learned policy; a relative path that does not exist is searched in config/checkpoints.
         real_time_chunking: Give the policy the committed prefix of the active plan, so that a late chunk agrees with
-            it; see docs/policies.md.
+            it; see docs/policies/real_time_chunking.md.
         device: Device of a learned policy: "cpu", "cuda", "cuda:0" and so on.
         engine: Execution mode of a learned policy: "auto", "eager", "compiled", "graph", "compiled_graph"; see
-            docs/policies.md.
+            docs/policies/gpu.md.
         precision: Precision of the image encoders: "float32" or "bf16".
         threads: CPU threads of a learned policy.
         cpus: Processors of this process, as "1" or "0,2-3"; "auto" excludes the first, which is left to the command
