@@ -158,15 +158,15 @@ def mutants(module: str) -> Iterator[Mutant]:
     """All mutants of a module of `PACKAGE`, in the order of the source."""
     text = ROOT.joinpath(*PACKAGE.split("."), f"{module}.py").read_text(encoding="utf-8")
     tree = ast.parse(text)
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for parent, field, index, scope, function in list(replaceable_nodes(tree)):
         value = getattr(parent, field)
         node = value if index is None else value[index]
         for new in changed_nodes(node):
             before, after = ast.unparse(node), ast.unparse(new)
             name = f"{f'{module}.{scope}'.rstrip('.')}: {before[:90]}  ->  {after[:90]}"
-            seen[name] += 1
-            name += f"  ({seen[name]})" if seen[name] > 1 else ""
+            counts[name] += 1
+            name += f"  ({counts[name]})" if counts[name] > 1 else ""
             make = partial(changed_source, tree, parent, field, index, node, new)
             yield Mutant(module, getattr(node, "lineno", 0), function, name, text, make)
 

@@ -200,35 +200,35 @@ def test_without_a_collision_model_every_plan_is_permitted() -> None:
 # -- with the supervisor -------------------------------------------------------------------------------
 
 
-def supervisor(pose: np.ndarray, config: SupervisorConfig | None = None) -> Supervisor:
+def armed_supervisor(pose: np.ndarray, config: SupervisorConfig | None = None) -> Supervisor:
     """A supervisor armed in `pose` at T0."""
-    it = Supervisor(LIMITS, config, ClearanceChecker(TwoLinks()))
-    it.joint_state(JointState(T0, LIMITS.joints, pose, np.zeros(2)), T0)
-    it.tick(T0)
-    assert it.arm(T0).success
-    return it
+    supervisor = Supervisor(LIMITS, config, ClearanceChecker(TwoLinks()))
+    supervisor.joint_state(JointState(T0, LIMITS.joints, pose, np.zeros(2)), T0)
+    supervisor.tick(T0)
+    assert supervisor.arm(T0).success
+    return supervisor
 
 
 def test_a_plan_into_the_wall_is_refused_and_leaves_the_active_plan_unchanged() -> None:
-    it = supervisor(CLEAR)
-    before = it.active_plan()
-    refusal = it.plan(straight(CLEAR, np.zeros(2), T0 + NS // 50), T0 + 1)
+    supervisor = armed_supervisor(CLEAR)
+    before = supervisor.active_plan()
+    refusal = supervisor.plan(straight(CLEAR, np.zeros(2), T0 + NS // 50), T0 + 1)
     assert refusal is not None
     assert refusal.reason == "clearance"
-    assert it.active_plan() is before
-    assert it.refused["clearance"] == 1
-    assert it.accepted == 0
-    assert it.mode is Mode.RUNNING
-    assert it.plan(straight(CLEAR, CLEAR + 0.1, T0 + NS // 50), T0 + 2) is None
+    assert supervisor.active_plan() is before
+    assert supervisor.refused["clearance"] == 1
+    assert supervisor.accepted == 0
+    assert supervisor.mode is Mode.RUNNING
+    assert supervisor.plan(straight(CLEAR, CLEAR + 0.1, T0 + NS // 50), T0 + 2) is None
 
 
 @pytest.mark.parametrize("incremental", [False, True])
 def test_an_incremental_check_gives_the_same_decision(incremental: bool) -> None:
-    it = supervisor(CLEAR)
+    supervisor = armed_supervisor(CLEAR)
     for end, permitted in ((np.zeros(2), False), (CLEAR + 0.1, True)):
         plan = straight(CLEAR, end, T0 + NS // 50)
-        result = checked(it.clearance, plan) if incremental else None
-        assert (it.plan(plan, T0 + 1, result=result) is None) is permitted
+        result = checked(supervisor.clearance, plan) if incremental else None
+        assert (supervisor.plan(plan, T0 + 1, result=result) is None) is permitted
 
 
 def test_a_path_stop_at_any_instant_of_a_permitted_plan_keeps_its_distances() -> None:
@@ -295,20 +295,20 @@ def test_no_brake_is_clear_if_the_model_fails_and_every_brake_is_without_a_model
     assert ClearanceChecker().is_clear(still)
 
 
-def scale_after(it: Supervisor, now_ns: int) -> float:
-    it.speed_scaling.scale(T0)
-    return it.speed_scaling.scale(now_ns)
+def scale_after(supervisor: Supervisor, now_ns: int) -> float:
+    supervisor.speed_scaling.scale(T0)
+    return supervisor.speed_scaling.scale(now_ns)
 
 
 def test_the_speed_scale_falls_with_the_distance() -> None:
     scales = []
     for first in np.linspace(1.0, 0.6, 30):
-        it = supervisor(CLEAR)
+        supervisor = armed_supervisor(CLEAR)
         plan = straight(CLEAR, np.array([first, 0.0]), T0 + NS // 50)
-        if it.plan(plan, T0 + 1) is None:
+        if supervisor.plan(plan, T0 + 1) is None:
             minimum = sampled_distances(plan)[:, 0].min()
             expected = np.clip((minimum - 0.01) / 0.04, 0.0, 1.0) * 0.9 + 0.1
-            scales.append(scale_after(it, T0 + 5 * NS))
+            scales.append(scale_after(supervisor, T0 + 5 * NS))
             assert scales[-1] == pytest.approx(expected, abs=0.02)
     assert scales[0] == 1.0
     assert scales[-1] < 0.4
@@ -317,16 +317,16 @@ def test_the_speed_scale_falls_with_the_distance() -> None:
 
 
 def test_arming_near_the_wall_sets_the_proximity() -> None:
-    assert supervisor(INSIDE).clearance.proximity > 1.0
+    assert armed_supervisor(INSIDE).clearance.proximity > 1.0
 
 
 @pytest.mark.parametrize(("error", "scale"), [(0.1, 1.0), (0.25, 1.0), (0.375, 0.55), (0.45, 0.28), (0.5, 0.1)])
 def test_tracking_error_slows_the_arm_before_it_stops_it(error: float, scale: float) -> None:
-    it = supervisor(CLEAR, SupervisorConfig(MonitorConfig(max_joint_jump_ratio=100.0)))
-    it.tick(T0 + 1)
-    it.joint_state(JointState(T0 + 2, LIMITS.joints, CLEAR + np.array([error, 0.0]), np.zeros(2)), T0 + 2)
-    assert scale_after(it, T0 + 5 * NS) == pytest.approx(scale)
-    assert it.mode is Mode.RUNNING
+    supervisor = armed_supervisor(CLEAR, SupervisorConfig(MonitorConfig(max_joint_jump_ratio=100.0)))
+    supervisor.tick(T0 + 1)
+    supervisor.joint_state(JointState(T0 + 2, LIMITS.joints, CLEAR + np.array([error, 0.0]), np.zeros(2)), T0 + 2)
+    assert scale_after(supervisor, T0 + 5 * NS) == pytest.approx(scale)
+    assert supervisor.mode is Mode.RUNNING
 
 
 def test_the_constants() -> None:

@@ -61,8 +61,8 @@ def peaks(plan: Plan, limits: Limits) -> np.ndarray:
     values = sampled(plan)
     values[0] -= (limits.lower + limits.upper) / 2
     half = (limits.upper - limits.lower) / 2
-    most = np.stack([half, limits.velocity, limits.acceleration, limits.jerk])
-    return np.abs(values).max(axis=1) / most
+    bounds = np.stack([half, limits.velocity, limits.acceleration, limits.jerk])
+    return np.abs(values).max(axis=1) / bounds
 
 
 def limits_with_ratio(plan: Plan, rng: np.random.Generator, ratio: float) -> Limits:

@@ -11,7 +11,7 @@ from vla_ros.planning.planner import Planner
 from vla_ros.safety.speed_scaling import MIN_SCALE, REFUSAL_WINDOW, SpeedScaling, SpeedScalingConfig, interpolate_scale
 
 
-def full(config: SpeedScalingConfig | None = None) -> SpeedScaling:
+def at_full_scale(config: SpeedScalingConfig | None = None) -> SpeedScaling:
     speed = SpeedScaling(config or SpeedScalingConfig())
     speed.reset(T0 - 10 * NS)
     assert speed.scale(T0) == 1.0
@@ -37,11 +37,11 @@ def test_linear_interpolation_between_the_thresholds(value: float, scale: float)
 def test_after_arming_the_scale_rises_from_its_minimum_to_1() -> None:
     speed = SpeedScaling(SpeedScalingConfig(ramp_s=2.0))
     speed.reset(T0)
-    seen = [speed.scale(T0 + k * NS // 10) for k in range(25)]
-    assert seen[0] == MIN_SCALE
-    np.testing.assert_allclose(np.diff(seen[:20]), 0.045, atol=1e-12)
-    assert seen[20] == pytest.approx(1.0)
-    assert seen[-1] == 1.0
+    scales = [speed.scale(T0 + k * NS // 10) for k in range(25)]
+    assert scales[0] == MIN_SCALE
+    np.testing.assert_allclose(np.diff(scales[:20]), 0.045, atol=1e-12)
+    assert scales[20] == pytest.approx(1.0)
+    assert scales[-1] == 1.0
 
 
 def test_a_clock_that_steps_back_does_not_raise_the_scale() -> None:
@@ -52,14 +52,14 @@ def test_a_clock_that_steps_back_does_not_raise_the_scale() -> None:
     assert speed.scale(T0 + NS // 2) == half
 
 
-@pytest.mark.parametrize("doubt", ["handover_error", "uncertainty", "latency", "refused"])
-def test_each_quantity_lowers_the_scale_immediately_and_it_recovers_by_the_ramp(doubt: str) -> None:
-    speed = full()
-    if doubt == "disagreement":
+@pytest.mark.parametrize("quantity", ["handover_error", "uncertainty", "latency", "refused"])
+def test_each_quantity_lowers_the_scale_immediately_and_it_recovers_by_the_ramp(quantity: str) -> None:
+    speed = at_full_scale()
+    if quantity == "handover_error":
         speed.handover_error(0.6)
-    elif doubt == "doubt":
+    elif quantity == "uncertainty":
         speed.uncertainty(0.4)
-    elif doubt == "latency":
+    elif quantity == "latency":
         speed.plan(False, 1.75)
     else:
         for k in range(REFUSAL_WINDOW):
@@ -75,14 +75,14 @@ def test_each_quantity_lowers_the_scale_immediately_and_it_recovers_by_the_ramp(
 
 
 def test_a_plan_of_unknown_latency_keeps_the_last_latency() -> None:
-    speed = full()
+    speed = at_full_scale()
     speed.plan(False, 9.0)
     speed.plan(False)
     assert speed.scale(T0) == pytest.approx(MIN_SCALE)
 
 
 def test_arming_discards_all_reported_quantities() -> None:
-    speed = full()
+    speed = at_full_scale()
     speed.handover_error(9.0)
     speed.plan(True, 9.0)
     for _ in range(REFUSAL_WINDOW):
@@ -91,18 +91,18 @@ def test_arming_discards_all_reported_quantities() -> None:
     assert speed.scale(T0 + 2 * NS) == 1.0
 
 
-@pytest.mark.parametrize(("asked", "taken"), [(0.1, True), (0.5, True), (1.0, True)])
-def test_the_requested_scale_is_applied(asked: float, taken: bool) -> None:
-    speed = full()
-    assert speed.request(asked) is taken
-    assert speed.scale(T0) == asked
+@pytest.mark.parametrize(("requested", "accepted"), [(0.1, True), (0.5, True), (1.0, True)])
+def test_the_requested_scale_is_applied(requested: float, accepted: bool) -> None:
+    speed = at_full_scale()
+    assert speed.request(requested) is accepted
+    assert speed.scale(T0) == requested
 
 
-@pytest.mark.parametrize("asked", [0.0, 0.09, 1.01, -1.0, float("nan"), float("inf")])
-def test_an_invalid_requested_scale_is_ignored(asked: float) -> None:
-    speed = full()
+@pytest.mark.parametrize("requested", [0.0, 0.09, 1.01, -1.0, float("nan"), float("inf")])
+def test_an_invalid_requested_scale_is_ignored(requested: float) -> None:
+    speed = at_full_scale()
     speed.request(0.5)
-    assert not speed.request(asked)
+    assert not speed.request(requested)
     assert speed.scale(T0) == 0.5
 
 
@@ -205,9 +205,9 @@ def test_arming_restarts_the_ramp_without_elapsed_time() -> None:
     assert speed.scale(T0 + NS) == MIN_SCALE
 
 
-@pytest.mark.parametrize(("asked", "taken"), [(MIN_SCALE, True), (1.0, True), (0.0999, False), (1.0001, False)])
-def test_range_of_the_requested_scale(asked: float, taken: bool) -> None:
-    assert SpeedScaling(SpeedScalingConfig()).request(asked) is taken
+@pytest.mark.parametrize(("requested", "accepted"), [(MIN_SCALE, True), (1.0, True), (0.0999, False), (1.0001, False)])
+def test_range_of_the_requested_scale(requested: float, accepted: bool) -> None:
+    assert SpeedScaling(SpeedScalingConfig()).request(requested) is accepted
 
 
 @pytest.mark.parametrize("name", [name for name in SpeedScalingConfig.__annotations__ if "_warn" in name])

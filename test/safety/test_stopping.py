@@ -284,13 +284,13 @@ def test_a_plan_must_be_longer_than_the_ramp() -> None:
 
 def peaks(stop: PathStop, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Largest |acceleration| and |jerk| of each joint at some instants, the jerk from differences over 2 us."""
-    step, most = 1000, []
+    step, extremes = 1000, []
     for u in np.linspace(0.0, 1.0, count):
         t = int(stop.start_ns + u * stop.ramp_ns)
         before, after = max(t - step, stop.start_ns), min(t + step, stop.end_ns)
         jerk = (stop.at(after).acceleration - stop.at(before).acceleration) * NS / (after - before)
-        most.append((np.abs(stop.at(t).acceleration), np.abs(jerk)))
-    return tuple(np.max(rows, axis=0) for rows in zip(*most, strict=True))
+        extremes.append((np.abs(stop.at(t).acceleration), np.abs(jerk)))
+    return tuple(np.max(rows, axis=0) for rows in zip(*extremes, strict=True))
 
 
 @pytest.mark.parametrize("seed", range(4))

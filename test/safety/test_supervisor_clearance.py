@@ -1,4 +1,4 @@
-"""Clearance of emergency stops: the arm brakes if the brake is proved clear, else it stops along the path."""
+"""Clearance of emergency stops: the arm brakes if the brake is proved clear, else supervisor stops along the path."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ MS = 1_000_000
 
 def executing(gap: float) -> tuple[Supervisor, Plan]:
     """A supervisor that executes a plan of two carts, and the plan."""
-    it, plan = Supervisor(CARTS, clearance=ClearanceChecker(Carts())), cart_plan(gap)
+    supervisor, plan = Supervisor(CARTS, clearance=ClearanceChecker(Carts())), cart_plan(gap)
     begin = T0 - 20 * MS
-    assert it.joint_state(JointState(begin, CARTS.joints, plan.positions[0], np.zeros(2)), begin) is None
-    assert it.arm(begin).success
-    assert it.plan(plan, begin + MS) is None
-    return it, plan
+    assert supervisor.joint_state(JointState(begin, CARTS.joints, plan.positions[0], np.zeros(2)), begin) is None
+    assert supervisor.arm(begin).success
+    assert supervisor.plan(plan, begin + MS) is None
+    return supervisor, plan
 
 
 @pytest.mark.parametrize("gap", [0.1, 0.8])
 def test_an_emergency_stop_at_any_instant_keeps_distances_and_limits_and_ends_at_rest(gap: float) -> None:
     collisions = 0
     for now in (int(t) for t in instants(T0, T0 + 1_490 * MS, 20)):
-        it, plan = executing(gap)
-        assert it.estop(now).success
-        [stop] = it.motions
+        supervisor, plan = executing(gap)
+        assert supervisor.estop(now).success
+        [stop] = supervisor.motions
         poses = sampled_poses(stop, now, 100)
         assert np.diff(poses).min() >= 0.05
         times = np.arange(now - 20 * MS, stop.end_ns + 10 * MS, MS)
@@ -48,35 +48,35 @@ def test_an_emergency_stop_at_any_instant_keeps_distances_and_limits_and_ends_at
 
 
 def test_without_a_clear_brake_an_emergency_stop_follows_the_path_and_then_ends_commanding() -> None:
-    it, plan = executing(0.1)
+    supervisor, plan = executing(0.1)
     now = T0 + 600 * MS
-    it.estop(now, "button")
-    [stop] = it.motions
+    supervisor.estop(now, "button")
+    [stop] = supervisor.motions
     assert isinstance(stop, PathStop)
     assert stop.plan is plan
-    assert it.mode is Mode.ESTOPPED
-    assert it.tick(stop.end_ns) is not None
-    assert it.tick(stop.end_ns + MS) is None
+    assert supervisor.mode is Mode.ESTOPPED
+    assert supervisor.tick(stop.end_ns) is not None
+    assert supervisor.tick(stop.end_ns + MS) is None
 
 
 def test_without_a_clear_brake_an_emergency_stop_while_stopping_keeps_the_path_stop() -> None:
     for gap, brakes in ((0.1, False), (0.8, True)):
-        it, _ = executing(gap)
-        it.stop(T0 + 600 * MS)
-        [stop] = it.motions
-        it.estop(T0 + 620 * MS)
-        [motion] = it.motions
+        supervisor, _ = executing(gap)
+        supervisor.stop(T0 + 600 * MS)
+        [stop] = supervisor.motions
+        supervisor.estop(T0 + 620 * MS)
+        [motion] = supervisor.motions
         assert (motion is not stop) is brakes
         assert isinstance(motion, Brake) is brakes
 
 
 def test_a_failing_collision_model_does_not_prevent_an_emergency_stop() -> None:
-    it, _ = executing(0.8)
+    supervisor, _ = executing(0.8)
 
     def fails(*_: object) -> np.ndarray:
         raise RuntimeError("no model")
 
-    it.clearance.model.distances = fails
-    assert it.estop(T0 + NS // 2).success
-    assert it.mode is Mode.ESTOPPED
-    assert isinstance(it.motions[0], PathStop)
+    supervisor.clearance.model.distances = fails
+    assert supervisor.estop(T0 + NS // 2).success
+    assert supervisor.mode is Mode.ESTOPPED
+    assert isinstance(supervisor.motions[0], PathStop)

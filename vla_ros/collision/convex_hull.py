@@ -35,9 +35,9 @@ def simplified_hull(points: Array, vertices: int = MAX_VERTICES) -> tuple[Array,
     model = spec.compile()
     graph = model.mesh_graph[model.mesh_graphadr[0] :]
     count = int(graph[0])
-    kept = graph[2 + count : 2 + 2 * count]
+    hull_indices = graph[2 + count : 2 + 2 * count]
     positions = model.mesh_vert.astype(np.float64) @ rotation(model.geom_quat[0]).T + model.geom_pos[0]
-    return positions[kept], _max_protrusion(np.unique(points, axis=0), positions[kept])
+    return positions[hull_indices], _max_protrusion(np.unique(points, axis=0), positions[hull_indices])
 
 
 def _max_protrusion(points: Array, vertices: Array) -> float:

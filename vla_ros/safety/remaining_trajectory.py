@@ -69,7 +69,7 @@ class DelayedTrajectory:
     def set_motions(self, motions: Sequence[Motion], now_ns: int) -> None:
         """Replace the motions from `now_ns` on; the first of them has started, the last ends at rest.
 
-        Earlier motions are kept for as long as the delay requires. They are dropped at once if the new motions do
+        Earlier motions are kept for as long as the delay requires. They are dropped immediately if the new motions do
         not continue from them, as after arming in another pose.
         """
         first = motions[0]
