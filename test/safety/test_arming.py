@@ -20,7 +20,7 @@ def arming_pose_with(pose: list[float], *faults: str) -> np.ndarray | str:
 
 def test_warnings_do_not_prevent_arming_and_the_first_severe_fault_does() -> None:
     assert not isinstance(arming_pose_with([0.0, 0.0, 0.0], "no_plan", "tracking_error_high"), str)
-    assert arming_pose_with([0.0, 0.0, 0.0], "no_plan", "deadman", "clock") == "deadman"
+    assert arming_pose_with([0.0, 0.0, 0.0], "no_plan", "deadman", "clock_jump") == "deadman"
 
 
 @pytest.mark.parametrize("pose", [[1.8, -1.8, 0.0], [-1.8, 1.8, 1.8]])
