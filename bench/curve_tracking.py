@@ -9,15 +9,13 @@ motion needs, so that they do not affect the result. Times are processor time of
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
-from bench.common import table
+from bench.common import one_thread, table
 from bench.common.chunk_stream import Stream, make_stream
 from vla_ros.api import Chunk, Plan, Planner
 from vla_ros.core.records import NS, Array
@@ -27,7 +25,6 @@ from vla_ros.safety.limit_certificate import certify
 POINTS, DEGREE, HORIZON_S = 10, 4, 1.6
 NOISE_RAD = 0.01
 TRANSITION_S = 0.3
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 PERIODS_S = (0.025, 0.05, 0.1, 0.2, 0.4)
 HEAD = ("", "points", "rms mrad", "max", "later", "inside", "median us", "p99 us", "over the curve")
 
@@ -59,10 +56,9 @@ def errors(plan: Plan, curve: Chunk) -> Array:
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan every variant; returns 0 if every plan is certified and the curve's plan is the closest inside."""
     options = table.options(__doc__ or "", argv)
-    if any(os.environ.get(k) != v for k, v in ONE_THREAD.items()):
-        return subprocess.call(
-            [sys.executable, "-m", "bench.curve_tracking", *sys.argv[1:]], env={**os.environ, **ONE_THREAD}
-        )
+    status = one_thread.rerun("bench.curve_tracking")
+    if status is not None:
+        return status
     stream = make_stream(6, 6.0 if options.quick else 60.0)
     planner = Planner(stream.limits)
     variants = {"the curve": 0.0} | {f"waypoints every {round(1e3 * p)} ms": p for p in PERIODS_S}

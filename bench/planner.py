@@ -9,8 +9,6 @@ rest.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.common import baselines, table
+from bench.common import baselines, one_thread, table
 from bench.common.chunk_stream import WAYPOINTS, Stream, make_stream
 from vla_ros.api import Plan, Planner, Refusal
 from vla_ros.core.records import NS, Array
@@ -31,7 +29,6 @@ MIN_RATIO = 2.0
 MAX_REFUSED = 0.001
 """Permitted share of refused chunks, of those within limits."""
 HEAD = ("", "median us", "p99 us", "p %", "v %", "a %", "jerk %", "p", "v", "a", "jerk", "certified")
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass
@@ -120,8 +117,9 @@ def matmul(joints: int) -> Record:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the four streams and print their tables; returns 0 if every plan was certified."""
     options = table.options(__doc__ or "", argv)
-    if any(os.environ.get(k) != v for k, v in ONE_THREAD.items()):
-        return subprocess.call([sys.executable, "-m", "bench.planner", *sys.argv[1:]], env={**os.environ, **ONE_THREAD})
+    status = one_thread.rerun("bench.planner")
+    if status is not None:
+        return status
     duration, passes = (8.0, 2) if options.quick else (40.0, 5)
     claims: list[tuple[str, bool]] = []
     refused = chunks = total_uncertified = 0

@@ -1,0 +1,1 @@
+"""Experiments: long comparisons whose results are kept, run by `./vla experiment NAME`."""

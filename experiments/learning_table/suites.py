@@ -1,191 +1,193 @@
-"""What the learning table compares: blocks of cells that share data, budget and encoder.
+"""What the learning table compares: suites of training runs that share data, budget and encoder.
 
-A block is a record: a task, how to record its demonstrations, how to play a try. They are in `tasks.py`.
+A suite is a record: a task, its simulator, and how its demonstrations are recorded. `tasks.py` has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vla_ros.core.robot import Limits
-from vla_ros.evaluation.rollout import Result, RolloutConfig
-from vla_ros.train.config import EVALUATION_SEED, TrainConfig
+from vla_ros.evaluation.episode_worker import EpisodeJob
+from vla_ros.evaluation.rollout import EpisodeResult, RolloutConfig
+from vla_ros.evaluation.workers import run_episodes
+from vla_ros.sim.base import EVALUATION_SEED
+from vla_ros.train.config import TrainConfig
 
 CHECK_SEED = 800_000
-"""Scenes of the closed-loop checks during training: neither trained on nor evaluated on."""
+"""First scene of the closed-loop checks during training: neither trained on nor evaluated on."""
 LEAD_STEPS = 3
-"""A chunk is asked for so many control steps before the last is used up: the greatest delay is 2."""
-WAYS = {"fixed": None, "consensus": None, "consensus_2": 2.0, "consensus_4": 4.0}
-"""Ways to execute, and the consensus' ratio r, None for the configuration's. The paper sweeps r from 1.0 to 1.4;
-horizons whose distance grows faster along the chunk need more, or the least number is executed nearly always."""
-SPLINES = ("beast", "beast_flow", "beast_tokens")
+"""A chunk is requested this many control steps before the last one is used up; the maximum delay is 2 steps."""
+EXECUTION_MODES = {"fixed": None, "consensus": None, "consensus_2": 2.0, "consensus_4": 4.0}
+"""How much of a chunk is executed, and the threshold ratio r of a consensus; None for the configuration's.
+
+"fixed" executes a fixed number of steps. The paper varies r from 1.0 to 1.4. Horizons whose deviation grows faster
+along the chunk need a larger r; otherwise nearly always only the minimum number of steps is executed."""
+CONTROL_POINT_HEADS = ("beast", "beast_flow", "beast_tokens")
+"""Heads whose horizons are counted in control points; those of the others are counted in waypoints."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """Tries that are wanted.
+class DemonstrationSource:
+    """A part of a suite's demonstrations.
 
     Attributes:
-        seeds: One each.
-        rollout: How they run.
-        processes: How many at once.
-        checkpoint: Who drives; None: the expert.
-        folder: Where their frames go; None to keep none.
-        prefix: Of the files' names.
-        through: "linear" or "planner".
-    """
-
-    seeds: Sequence[int]
-    rollout: RolloutConfig
-    processes: int = 1
-    checkpoint: Path | None = None
-    folder: Path | None = None
-    prefix: str = "expert"
-    through: str = "linear"
-
-
-Play = Callable[[TrainConfig, Order], Iterator[Result]]
-"""Runs tries and gives their results as they end; files are named as `DemoWriter` names them."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A part of a block's demonstrations.
-
-    Attributes:
-        prefix: Of the files' names.
-        first: Seed of the first scene.
-        count: Episodes.
-        noise_rad: Deviation of the disturbance [rad].
-        checkpoint: Who drives while the expert labels; None: the expert.
+        prefix: Prefix of the file names.
+        first_seed: Seed of the first scene.
+        count: Number of episodes.
+        noise_rad: Standard deviation of the disturbance [rad].
+        checkpoint: Policy that moves the arm while the expert labels; None for the expert.
     """
 
     prefix: str
-    first: int
+    first_seed: int
     count: int
     noise_rad: float
     checkpoint: Path | None = None
 
     def missing(self, folder: Path) -> list[int]:
-        """Seeds that are not in `folder` yet."""
-        seeds = range(self.first, self.first + self.count)
+        """Seeds that have no file in `folder`."""
+        seeds = range(self.first_seed, self.first_seed + self.count)
         return [s for s in seeds if not (folder / f"{self.prefix}_{s:06d}.npz").exists()]
 
 
 @dataclass(frozen=True)
-class Block:
-    """Cells that may be compared.
+class Suite:
+    """Training runs that may be compared with each other.
 
     Attributes:
-        name: Of the block.
-        config: What its cells share.
-        heads: Action heads, each with one horizon and with a mixture.
+        name: Name of the suite.
+        config: Settings that all runs share.
+        heads: Action heads; each is trained with one horizon and with a mixture of horizons.
         sources: The demonstrations.
-        play: How a try is played.
-        limits: Of the robot, for jerk over its limit; None where there are none.
-        waypoint_horizons: Of the mixtures, in waypoints.
-        point_horizons: The same for heads in control points: those that decide the same waypoints.
-        shorter: Heads that are also trained with one horizon of fewer waypoints, and how many: a mixture is to be
+        simulator: Name of the simulator.
+        limits: Limits of the robot; peak jerk is reported over them. None reports it in rad/s^3.
+        waypoint_horizons: Horizons of a mixture, in waypoints.
+        control_point_horizons: The same for `CONTROL_POINT_HEADS`: those that decide the same waypoints.
+        shorter_horizons: Heads that are also trained with one horizon of fewer waypoints, and how many. A mixture is
             compared with the best single horizon, which need not be the longest.
-        limit_s: Of a try [s].
-        through: What turns chunks into commands in checks and evaluation.
-        ways: How its mixtures are evaluated, of `WAYS`.
-        minutes: Processor time of training, per cell [min].
-        lacks: Why no try can be played here, for example for want of a package; "" where it can.
+        timeout_s: Maximum duration of an episode [s].
+        executor: What turns chunks into commands in checks and evaluation.
+        execution_modes: How mixtures are evaluated, of `EXECUTION_MODES`.
+        minutes: Processor time of training, per run [min].
+        unavailable_reason: Why no episode can be played on this machine, for example a missing package; "" if it can.
     """
 
     name: str
     config: TrainConfig
     heads: tuple[str, ...]
-    sources: tuple[Source, ...]
-    play: Play
+    sources: tuple[DemonstrationSource, ...]
+    simulator: str = "so101"
     limits: Limits | None = None
     waypoint_horizons: tuple[int, ...] = (10, 21, 32)
-    point_horizons: tuple[int, ...] = (6, 8, 10)
-    shorter: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    limit_s: float = 16.0
-    through: str = "planner"
-    ways: tuple[str, ...] = tuple(WAYS)
+    control_point_horizons: tuple[int, ...] = (6, 8, 10)
+    shorter_horizons: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    timeout_s: float = 16.0
+    executor: str = "planner"
+    execution_modes: tuple[str, ...] = tuple(EXECUTION_MODES)
     minutes: float = 20.0
-    lacks: str = ""
+    unavailable_reason: str = ""
 
-    def cells(self) -> tuple[Cell, ...]:
-        """In the order they are run: one head, alone and mixed, after the other; then the shorter ones."""
-        pairs = tuple(Cell(self, head, mixed) for head in self.heads for mixed in (False, True))
+    def runs(self) -> tuple[Run, ...]:
+        """The runs in order: each head alone and under a mixture, then the shorter horizons."""
+        pairs = tuple(Run(self, head, mixture) for head in self.heads for mixture in (False, True))
         return pairs + tuple(
-            Cell(self, head, False, count) for head, counts in self.shorter.items() for count in counts
+            Run(self, head, False, count) for head, counts in self.shorter_horizons.items() for count in counts
         )
 
-    def rollout(self, noise_rad: float = 0.0) -> RolloutConfig:
+    def demonstration_rollout(self, noise_rad: float = 0.0) -> RolloutConfig:
         """How the demonstrations are recorded."""
         c, d = self.config, self.config.demos
         return RolloutConfig(
-            image_size=c.image_size, waypoints=c.spline.waypoints, dt_s=c.spline.dt_s, limit_s=self.limit_s,
-            stride=d.stride, noise_rad=noise_rad, noise_s=d.noise_s, delay_steps=d.delay_steps,
-            replan_steps=d.replan_steps,
+            image_size=c.image_size, waypoints=c.spline.waypoints, dt_s=c.spline.dt_s, timeout_s=self.timeout_s,
+            frame_stride=d.stride, noise_rad=noise_rad, noise_s=d.noise_s, max_delay_steps=d.delay_steps,
+            max_replan_steps=d.replan_steps,
         )  # fmt: skip
 
-    def driven(self, agreed: bool) -> RolloutConfig:
-        """How a policy is evaluated: asked again when what it may use of a chunk is used up.
+    def evaluation_rollout(self, consensus: bool) -> RolloutConfig:
+        """How a policy is evaluated: a chunk is requested when the usable part of the last one is used up.
 
         Args:
-            agreed: Use what was sent; else always the first n waypoints, n as in the consensus.
+            consensus: Use every waypoint that was sent; False always uses the consensus' minimum number of steps.
         """
-        least = self.config.actor.consensus.least if self.config.actor else 0
-        return replace(self.rollout(), lead_steps=LEAD_STEPS, use_steps=0 if agreed else least)
+        min_steps = self.config.network.consensus.min_steps
+        rollout = self.demonstration_rollout()
+        return replace(rollout, lead_steps=LEAD_STEPS, use_steps=0 if consensus else min_steps)
+
+    def record(self, source: DemonstrationSource, folder: Path, processes: int) -> Iterator[EpisodeResult]:
+        """Record the demonstrations of a source that are missing in `folder`."""
+        job = EpisodeJob(
+            self.config.task, self.config.robot, self.config.cameras, self.demonstration_rollout(source.noise_rad),
+            source.checkpoint, folder=folder, prefix=source.prefix, simulator=self.simulator,
+        )  # fmt: skip
+        return run_episodes(job, source.missing(folder), processes)
+
+    def evaluate(self, checkpoint: Path, seeds: Sequence[int], consensus: bool) -> Iterator[EpisodeResult]:
+        """Play an episode per seed with a policy, in one process."""
+        job = EpisodeJob(
+            self.config.task, self.config.robot, self.config.cameras, self.evaluation_rollout(consensus),
+            checkpoint, executor=self.executor, simulator=self.simulator,
+        )  # fmt: skip
+        return run_episodes(job, seeds, 1)
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One head, with one horizon or with a mixture; `waypoints` of it where not 0, else the block's."""
+class Run:
+    """One head, trained with one horizon or with a mixture.
 
-    block: Block
+    Attributes:
+        suite: The suite it belongs to.
+        head: Name of the action head.
+        mixture: Whether it is trained with a mixture of horizons.
+        waypoints: Length of its horizon in waypoints; 0 for the suite's.
+    """
+
+    suite: Suite
     head: str
-    mixed: bool
+    mixture: bool
     waypoints: int = 0
 
     @property
     def name(self) -> str:
-        """Of the files, for example "flow-moh" or "regression-10"."""
-        return f"{self.head}-moh" if self.mixed else f"{self.head}-{self.waypoints}" if self.waypoints else self.head
+        """Name of its files, for example "flow-moh" or "regression-10"."""
+        if self.mixture:
+            return f"{self.head}-moh"
+        return f"{self.head}-{self.waypoints}" if self.waypoints else self.head
 
     @property
-    def ways(self) -> tuple[str, ...]:
-        """How it is evaluated, of `WAYS`."""
-        return self.block.ways if self.mixed else ("fixed",)
+    def execution_modes(self) -> tuple[str, ...]:
+        """How it is evaluated, of `EXECUTION_MODES`."""
+        return self.suite.execution_modes if self.mixture else ("fixed",)
 
     @property
     def path(self) -> str:
-        """Block and name."""
-        return f"{self.block.name}/{self.name}"
+        """Suite and name."""
+        return f"{self.suite.name}/{self.name}"
 
     @property
     def config(self) -> TrainConfig:
-        """Everything that is trained by."""
-        actor = self.block.config.actor
-        if actor is None:
-            raise ValueError(f"block {self.block.name} has no action transformer.")
-        b = self.block
-        horizons = b.point_horizons if self.head in SPLINES else b.waypoint_horizons
-        actor = replace(actor, head=self.head, horizons=horizons if self.mixed else ())
-        spline = b.config.spline
-        spline = replace(spline, waypoints=self.waypoints or spline.waypoints)
-        return replace(b.config, actor=actor, spline=spline)
+        """The settings of its training."""
+        suite = self.suite
+        horizons = suite.control_point_horizons if self.head in CONTROL_POINT_HEADS else suite.waypoint_horizons
+        mixture = replace(suite.config.network.mixture, horizons=horizons if self.mixture else ())
+        network = replace(suite.config.network, head=self.head, mixture=mixture)
+        spline = replace(suite.config.spline, waypoints=self.waypoints or suite.config.spline.waypoints)
+        return replace(suite.config, network=network, spline=spline)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is done.
+    """Extent of a run, beside its processor time.
 
     Attributes:
-        save_s: Between saved states, in processor time [s].
-        point_s: Between points of the curve, the same [s].
-        checks: Shares of the budget after which success is checked in closed loop.
-        check_episodes: Tries of a check.
-        episodes: Tries of an evaluation.
-        seed: Of weights and batches.
+        save_s: Processor time between saved states [s].
+        point_s: Processor time between points of the learning curve [s].
+        checks: Shares of the training time after which success is checked in closed loop.
+        check_episodes: Episodes of a check.
+        episodes: Episodes of an evaluation.
+        seed: Seed of weights and batches.
     """
 
     save_s: float = 120.0
@@ -197,48 +199,46 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where things are.
+class Folders:
+    """Where files are.
 
     Attributes:
-        work: States, demonstrations, logs; not kept in git.
-        kept: Records of the cells; kept in git.
+        work: States, demonstrations, logs; not in git.
+        records: Records of the runs; in git.
     """
 
     work: Path
-    kept: Path = field(default=Path(__file__).parent / "records")
+    records: Path = field(default=Path(__file__).parent / "records")
 
-    def demos(self, block: Block) -> Path:
-        """Folder of a block's demonstrations."""
-        return self.work / block.name / "demos"
+    def demonstrations(self, suite: Suite) -> Path:
+        """Folder of a suite's demonstrations."""
+        return self.work / suite.name / "demos"
 
-    def cell(self, cell: Cell) -> Path:
-        """Folder of a cell's states."""
-        return self.work / cell.block.name / cell.name
+    def run(self, run: Run) -> Path:
+        """Folder of a run's states."""
+        return self.work / run.suite.name / run.name
 
-    def codes(self, block: Block) -> Path:
-        """What codes lose of a block's demonstrations."""
-        return self.kept / f"{block.name}_codes.json"
+    def tokenizer_error(self, suite: Suite) -> Path:
+        """File with the reconstruction errors of a suite's demonstrations."""
+        return self.records / f"{suite.name}_tokenizer_error.json"
 
-    def record(self, cell: Cell) -> Path:
-        """The cell's record."""
-        return self.kept / cell.block.name / f"{cell.name}.json"
+    def record(self, run: Run) -> Path:
+        """The record of a run."""
+        return self.records / run.suite.name / f"{run.name}.json"
 
 
-def quick(block: Block) -> Block:
-    """The block with so little of everything that it takes seconds."""
-    actor = block.config.actor
-    if actor is None:
-        raise ValueError(f"block {block.name} has no action transformer.")
+def quick(suite: Suite) -> Suite:
+    """The suite reduced so far that it takes seconds."""
+    network = suite.config.network
+    transformer = replace(network.transformer, width=16, layers=1, attention_heads=2)
     config = replace(
-        block.config,
+        suite.config,
         batch=4,
-        network=replace(block.config.network, channels=4, keypoints=4),
-        actor=replace(actor, width=16, layers=1, attention=2),
-        demos=replace(block.config.demos, stride=4),
+        network=replace(network, channels=4, keypoints=4, transformer=transformer),
+        demos=replace(suite.config.demos, stride=4),
     )
-    sources = tuple(replace(s, count=2) for s in block.sources[:1])
-    return replace(block, config=config, sources=sources, limit_s=0.6, minutes=0.02)
+    sources = tuple(replace(s, count=2) for s in suite.sources[:1])
+    return replace(suite, config=config, sources=sources, timeout_s=0.6, minutes=0.02)
 
 
 QUICK = Budget(save_s=0.5, point_s=0.2, checks=(0.5,), check_episodes=1, episodes=2)

@@ -1,96 +1,84 @@
-"""The blocks of the learning table: the task of the shipped policy, a sentence that chooses, a task that is not ours.
-
-A policy that could drive while the expert labels exists for the first alone; of the others all demonstrations are the
-expert's, and the disturbance is what shows how to get back on the way.
-"""
+"""The suites of the learning table: pick and place, two objects of which the instruction names one, and gym-aloha."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bench import aloha_expert as aloha
-from experiments.learning_table.suites import WAYS, Block, Cell, Order, Source, quick
-from vla_ros.config import config_dir, load_robot
-from vla_ros.core.errors import ConfigError, UnknownName
-from vla_ros.evaluation.evaluate import make_executor
-from vla_ros.evaluation.rollout import Result
-from vla_ros.evaluation.workers import Job, run
+from bench.common.networks import SHIPPED
+from experiments.learning_table.suites import (
+    EXECUTION_MODES,
+    DemonstrationSource,
+    Run,
+    Suite,
+    quick,
+)
+from vla_ros.config import load_robot
+from vla_ros.core.errors import UnknownName
 from vla_ros.train.config import TrainConfig, load_config
 
+SETTINGS = Path(__file__).with_name("so101.yaml")
 HEADS = ("regression", "beast", "flow")
 
 
-def play_so101(config: TrainConfig, order: Order) -> Iterator[Result]:
-    """Tries in the MuJoCo world of the SO-101."""
-    executor = make_executor(order.through, config.robot)
-    job = Job(
-        config.task, config.robot, config.cameras, order.rollout, order.checkpoint, order.folder, order.prefix, executor
+def shared_settings() -> TrainConfig:
+    """The settings of `so101.yaml`."""
+    return load_config(SETTINGS)
+
+
+def pick_place() -> Suite:
+    """The task of the shipped policy.
+
+    In a part of the demonstrations a policy moves the arm while the expert labels (DAgger). The kept records are from
+    demonstrations of the residual network of commit aaa6ec5, which is deleted; new ones use the shipped policy.
+    """
+    sources = (
+        DemonstrationSource("expert", 0, 120, 0.05),
+        DemonstrationSource("dagger", 100_000, 80, 0.04, SHIPPED),
     )
-    return run(job, order.seeds, order.processes)
-
-
-def _shared() -> TrainConfig:
-    config = load_config(config_dir() / "train" / "learning.yaml")
-    return replace(config, demos=replace(config.demos, noise_s=0.3))
-
-
-def pick_place() -> Block:
-    """The task of the shipped policy."""
-    trunk = config_dir() / "checkpoints" / "so101_pick_place.safetensors"
-    sources = (Source("expert", 0, 120, 0.05), Source("driven", 100_000, 80, 0.04, trunk))
     heads = ("regression", "beast", "flow", "beast_tokens", "bins")
-    limits = load_robot("so101").limits
-    return Block("pick_place", _shared(), heads, sources, play_so101, limits, shorter={"regression": (10, 21)})
+    return Suite(
+        "pick_place", shared_settings(), heads, sources, limits=load_robot("so101").limits,
+        shorter_horizons={"regression": (10, 21)},
+    )  # fmt: skip
 
 
-def two_objects() -> Block:
-    """Of two cubes the one that the sentence names."""
-    sources = (Source("expert", 0, 240, 0.05),)
-    shared = _shared()
+def two_objects() -> Suite:
+    """The instruction names one of two cubes. All demonstrations are the expert's."""
+    sources = (DemonstrationSource("expert", 0, 240, 0.05),)
+    shared = shared_settings()
     config = replace(shared, task="two_objects", network=replace(shared.network, encoder="keypoint_film"))
-    return Block("two_objects", config, HEADS, sources, play_so101, load_robot("so101").limits)
+    return Suite("two_objects", config, HEADS, sources, limits=load_robot("so101").limits)
 
 
-def play_aloha(config: TrainConfig, order: Order) -> Iterator[Result]:
-    """Tries in gym-aloha's environment, which has no planner: its chunks are joined by lines."""
-    return aloha.tries(
-        order.seeds,
-        order.rollout,
-        order.checkpoint,
-        order.folder,
-        order.prefix,
-        order.processes,
-        cameras=config.cameras,
-    )
+def transfer_cube() -> Suite:
+    """gym-aloha's task: the right arm hands a cube to the left arm. All demonstrations are the expert's.
 
-
-def transfer_cube() -> Block:
-    """The right arm hands a cube to the left one."""
-    shared = _shared()
-    if shared.actor is None:
-        raise ConfigError("the learning table needs an action transformer in learning.yaml.")
+    gym-aloha has no robot file and therefore no planner: chunks are joined by lines.
+    """
+    shared = shared_settings()
     config = replace(
         shared,
         task=aloha.TASK,
         robot=aloha.ROBOT,
         cameras=aloha.CAMERAS,
-        # Little changes in its one picture: without normalisation the maps of some starts never come to show the cube.
-        network=replace(shared.network, norm="group"),
+        # Its images change little; from some initial weights, feature maps without normalisation never show the cube.
+        network=replace(shared.network, norm="group", grippers=aloha.GRIPPERS),
         spline=replace(shared.spline, dt_s=aloha.DT_S),
         joint_weights=dict.fromkeys(aloha.GRIPPERS, 2.0),
-        actor=replace(shared.actor, gripper=aloha.GRIPPERS),
     )
-    sources = (Source("expert", 0, 160, 0.02),)
-    # r = 1.2 hardly executes more than the first waypoints in the other blocks; its tries are saved here.
-    ways = tuple(way for way in WAYS if way != "consensus")
-    return Block(
-        "transfer_cube", config, HEADS, sources, play_aloha, limit_s=aloha.LIMIT_S, through="linear", ways=ways,
-        minutes=10.0, lacks="" if aloha.installed() else aloha.MISSING,
+    sources = (DemonstrationSource("expert", 0, 160, 0.02),)
+    # With r = 1.2 the other suites hardly execute more than the minimum number of steps; it is left out here.
+    modes = tuple(mode for mode in EXECUTION_MODES if mode != "consensus")
+    return Suite(
+        "transfer_cube", config, HEADS, sources, simulator="aloha", timeout_s=aloha.TIMEOUT_S, executor="linear",
+        execution_modes=modes, minutes=10.0, unavailable_reason="" if aloha.installed() else aloha.MISSING,
     )  # fmt: skip
 
 
-BLOCKS: dict[str, Callable[[], Block]] = {
+SUITES: dict[str, Callable[[], Suite]] = {
     "pick_place": pick_place,
     "two_objects": two_objects,
     "transfer_cube": transfer_cube,
@@ -98,28 +86,26 @@ BLOCKS: dict[str, Callable[[], Block]] = {
 """By name, in the order they are run."""
 
 
-def select(
-    blocks: Sequence[str], cells: Sequence[str], small: bool = False, minutes: float | None = None
-) -> list[Cell]:
-    """The cells asked for; all of them where nothing is named.
+def select(suites: Sequence[str], runs: Sequence[str], small: bool = False, minutes: float | None = None) -> list[Run]:
+    """Runs by name.
 
     Args:
-        blocks: Their names; none for all.
-        cells: Names or paths; none for all.
-        small: With so little of everything that each takes seconds.
-        minutes: Of training, in place of the blocks' own.
+        suites: Names of suites; empty for all.
+        runs: Names of runs ("flow-moh"), or suite and name ("pick_place/flow-moh"); empty for all.
+        small: Reduce the suites so far that each run takes seconds.
+        minutes: Training time in place of the suites' own [min].
 
     Raises:
-        UnknownName: There is no block or cell of that name.
+        UnknownName: There is no suite or run of that name.
     """
-    for name in blocks:
-        if name not in BLOCKS:
-            raise UnknownName("block", name, BLOCKS)
-    made = [make() for name, make in BLOCKS.items() if not blocks or name in blocks]
-    made = [quick(block) if small else block for block in made]
-    all_cells = [cell for block in made for cell in replace(block, minutes=minutes or block.minutes).cells()]
-    known = {name for cell in all_cells for name in (cell.name, cell.path)}
-    for name in cells:
+    for name in suites:
+        if name not in SUITES:
+            raise UnknownName("suite", name, SUITES)
+    made = [make() for name, make in SUITES.items() if not suites or name in suites]
+    made = [quick(suite) if small else suite for suite in made]
+    all_runs = [one for suite in made for one in replace(suite, minutes=minutes or suite.minutes).runs()]
+    known = {name for one in all_runs for name in (one.name, one.path)}
+    for name in runs:
         if name not in known:
-            raise UnknownName("cell", name, sorted({cell.name for cell in all_cells}))
-    return [c for c in all_cells if not cells or c.name in cells or c.path in cells]
+            raise UnknownName("run", name, sorted({one.name for one in all_runs}))
+    return [one for one in all_runs if not runs or one.name in runs or one.path in runs]

@@ -1,9 +1,9 @@
-"""One cell of the learning table, from data to record; whatever was done before a cut is not done again.
+"""One run of the learning table, from data to record; an interrupted run continues where it was.
 
-    load -> [train .. check .. train ..] -> checkpoint -> inference time -> evaluation, one row per way to execute
+    load -> [train .. check .. train ..] -> checkpoint -> inference time -> evaluation, one row per execution mode
 
-In the cell's folder: `state.safetensors` (every two processor minutes), `policy.safetensors`, `record.json` (the
-record so far), `tries_*.jsonl` (a line per finished try).
+In the run's folder: `state.safetensors` (every two processor minutes), `policy.safetensors`, `record.json` (the
+record so far), `episodes_*.jsonl` (a line per finished episode).
 """
 
 from __future__ import annotations
@@ -22,50 +22,48 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from experiments.learning_table.suites import CHECK_SEED, WAYS, Budget, Cell, Order, Places
+from experiments.learning_table.suites import CHECK_SEED, EXECUTION_MODES, Budget, Folders, Run
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import Observation
 from vla_ros.data.episodes import DemoDataset, read_episode
 from vla_ros.evaluation.evaluate import summarise
-from vla_ros.evaluation.rollout import Result
-from vla_ros.policy.checkpoint_policy import LearnedPolicy
+from vla_ros.evaluation.rollout import EpisodeResult
+from vla_ros.policy.checkpoint_policy import CheckpointPolicy
 from vla_ros.policy.network.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from vla_ros.sim.base import EVALUATION_SEED
 from vla_ros.train.batches import BatchMaker
-from vla_ros.train.config import EVALUATION_SEED
 from vla_ros.train.learner import Learner
-from vla_ros.train.run_state import read_state, unbroken, write_state
+from vla_ros.train.run_state import defer_interrupts, read_state, write_state
 
-TIMED = 60
-"""Inferences timed, after a tenth of that to warm up."""
+TIMED_INFERENCES = 60
+"""Number of timed inferences, after a tenth of it to warm up."""
 
 
 def version() -> str:
-    """The checkout's commit, with "-dirty" where files differ from it; "unknown" outside a checkout."""
+    """The commit of the checkout, with "-dirty" where files differ from it; "unknown" outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the cell.
+def exclusive_lock(folder: Path) -> Iterator[None]:
+    """Lock a folder for this process.
 
     Raises:
-        ConfigError: Another process does.
+        ConfigError: Another process has locked it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(
-                f"{folder} is being worked on by another process; --status shows how far it is."
-            ) from None
+            raise ConfigError(f"{folder} is in use by another process; --status prints its progress.") from None
         yield
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write whole or not at all; short lists on one line."""
+    """Write a JSON file atomically; short lists on one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     rows = []
@@ -79,56 +77,66 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What is there, or nothing."""
+    """Read a JSON file; empty where it does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-class CellRun:
-    """A cell at work."""
+class TrainingRun:
+    """Trains, times and evaluates one run."""
 
-    def __init__(self, cell: Cell, budget: Budget, places: Places) -> None:
-        """Read what has been done."""
-        self.cell, self.budget, self.places = cell, budget, places
-        self.config, self.folder = cell.config, places.cell(cell)
+    def __init__(self, run: Run, budget: Budget, folders: Folders) -> None:
+        """Read the record so far.
+
+        Raises:
+            ConfigError: The run was begun with other settings.
+        """
+        self.run, self.budget, self.folders = run, budget, folders
+        self.config, self.folder = run.config, folders.run(run)
         self.folder.mkdir(parents=True, exist_ok=True)
-        asked = {
+        settings = {
             "config": json.loads(json.dumps(asdict(self.config))),
-            "minutes": cell.block.minutes,
+            "minutes": run.suite.minutes,
             "seed": budget.seed,
         }
         self.record: dict[str, Any] = read_json(self.folder / "record.json")
-        if self.record and any(self.record[k] != v for k, v in asked.items()):
-            raise ConfigError(f"{self.folder} was begun with other settings; move it away to begin anew.")
+        if self.record and any(self.record[k] != v for k, v in settings.items()):
+            raise ConfigError(f"{self.folder} was begun with other settings; move it away to start again.")
         if not self.record:
-            head = {"block": cell.block.name, "cell": cell.name, "head": cell.head, "mixed": cell.mixed}
-            self.record = {**head, "version": version(), **asked, "curve": [], "checks": [], "rows": {}}
+            self.record = {
+                **description(run),
+                "version": version(),
+                **settings,
+                "curve": [],
+                "checks": [],
+                "evaluations": {},
+            }
 
     @property
     def checkpoint(self) -> Path:
-        """The averaged weights so far."""
+        """The file of the averaged weights."""
         return self.folder / "policy.safetensors"
 
-    def run(self) -> None:
-        """Do what is not done yet."""
+    def execute(self) -> None:
+        """Do what the record lacks."""
         if "train" not in self.record:
             self._train()
         if "inference_ms" not in self.record:
             self._time()
-        for way in self.cell.ways:
-            if way not in self.record["rows"]:
-                self._evaluate(way)
+        for mode in self.run.execution_modes:
+            if mode not in self.record["evaluations"]:
+                self._evaluate(mode)
 
-    def _keep(self) -> None:
+    def _write_record(self) -> None:
         write_json(self.folder / "record.json", self.record)
         if "train" in self.record:
-            write_json(self.places.record(self.cell), self.record)
+            write_json(self.folders.record(self.run), self.record)
 
     # ---- training ---------------------------------------------------------------------------------------------
 
     def _train(self) -> None:
-        data = DemoDataset(self.places.demos(self.cell.block))
+        data = DemoDataset(self.folders.demonstrations(self.run.suite))
         if data.info is None:
-            raise ConfigError(f"there are no demonstrations in {self.places.demos(self.cell.block)}.")
+            raise ConfigError(f"there are no demonstrations in {self.folders.demonstrations(self.run.suite)}.")
         self.record["data"] = {"episodes": len(data.episodes), "frames": len(data)}
         batches = BatchMaker(data, self.config, self.budget.seed)
         learner = Learner(batches, self.config, self.budget.seed)
@@ -139,22 +147,22 @@ class CellRun:
             spent = float(header["spent_s"])
             self.record["curve"] = [p for p in self.record["curve"] if p[1] <= learner.step_count]
         spent = self._learn(learner, data, state, spent)
-        self._save(learner, data, spent)
+        self._save_checkpoint(learner, data, spent)
         self.record["parameters"] = sum(
             p.numel() for n, p in learner.average.named_parameters() if "auxiliary" not in n
         )
         self.record["train"] = {"minutes": round(spent / 60.0, 2), "steps": learner.step_count}
-        self._keep()
+        self._write_record()
 
     def _learn(self, learner: Learner, data: DemoDataset, state: Path, spent: float) -> float:
-        """Until the budget is used; returns the processor seconds spent in all."""
-        b, total = self.budget, 60.0 * self.cell.block.minutes
+        """Train until the time is used; returns the total processor time spent [s]."""
+        b, total = self.budget, 60.0 * self.run.suite.minutes
         saved, losses = spent, []
         due = [share for share in b.checks if share > max((c["share"] for c in self.record["checks"]), default=-1.0)]
         try:
             while spent < total:
                 begin = time.process_time()
-                with unbroken():
+                with defer_interrupts():
                     losses.append(learner.step(spent / total)["action"])
                     spent += time.process_time() - begin
                 curve = self.record["curve"]
@@ -162,127 +170,147 @@ class CellRun:
                     curve.append([round(spent / 60.0, 3), learner.step_count, round(statistics.fmean(losses), 5)])
                     losses = []
                 if spent - saved >= b.save_s:
-                    self._pause(learner, state, spent)
+                    self._save_state(learner, state, spent)
                     saved = spent
                 if due and spent / total >= due[0]:
-                    self._pause(learner, state, spent)
+                    self._save_state(learner, state, spent)
                     saved = spent
                     self._check(learner, data, due.pop(0), spent)
         finally:
-            # Also when interrupted: then nothing at all is lost.
-            self._pause(learner, state, spent)
+            # Also when interrupted, so that no step is lost.
+            self._save_state(learner, state, spent)
         return spent
 
-    def _pause(self, learner: Learner, state: Path, spent: float) -> None:
+    def _save_state(self, learner: Learner, state: Path, spent: float) -> None:
         tensors, plain = learner.state()
         write_state(state, tensors, {"learner": plain, "spent_s": spent})
-        self._keep()
+        self._write_record()
 
-    def _save(self, learner: Learner, data: DemoDataset, spent: float) -> None:
+    def _save_checkpoint(self, learner: Learner, data: DemoDataset, spent: float) -> None:
         info = CheckpointInfo(
             robot=self.config.robot,
             instruction=data.episodes[0].instruction,
             model=replace(learner.average.config, auxiliary=0),
-            command=f"./vla bench learning --cells {self.cell.path}",
+            command=f"./vla experiment learning_table --runs {self.run.path}",
             seed=self.budget.seed,
             notes={"task": self.config.task, "steps": learner.step_count, "minutes": round(spent / 60.0, 2)},
         )
         save_checkpoint(self.checkpoint, learner.average, info)
 
     def _check(self, learner: Learner, data: DemoDataset, share: float, spent: float) -> None:
-        self._save(learner, data, spent)
+        self._save_checkpoint(learner, data, spent)
         seeds = range(CHECK_SEED, CHECK_SEED + self.budget.check_episodes)
-        order = Order(seeds, self.cell.block.driven(False), 1, self.executing("fixed"), through=self.cell.block.through)
-        good = sum(r.success for r in self.cell.block.play(self.config, order))
-        row = {"share": share, "minutes": round(spent / 60.0, 2), "step": learner.step_count, "of": len(seeds)}
-        self.record["checks"].append({**row, "successes": good})
-        self._keep()
+        successes = sum(r.success for r in self.run.suite.evaluate(self.policy_file("fixed"), seeds, False))
+        row = {"share": share, "minutes": round(spent / 60.0, 2), "step": learner.step_count, "episodes": len(seeds)}
+        self.record["checks"].append({**row, "successes": successes})
+        self._write_record()
 
-    # ---- what it can do ---------------------------------------------------------------------------------------
+    # ---- evaluation --------------------------------------------------------------------------------------------
 
-    def executing(self, way: str) -> Path:
-        """The checkpoint that sends all waypoints ("fixed"), or those agreed on by the rule of `WAYS`."""
+    def policy_file(self, mode: str) -> Path:
+        """Write the checkpoint for an execution mode; returns its path.
+
+        "fixed" sends every waypoint; the other modes send those of a consensus with the ratio of `EXECUTION_MODES`.
+        """
         model, info = load_checkpoint(self.checkpoint)
-        if info.model.actor is None:
-            raise ConfigError(f"{self.checkpoint} has no action transformer.")
-        rule, fixed = info.model.actor.consensus, info.model.spline.waypoints if way == "fixed" else 0
-        actor = replace(info.model.actor, consensus=replace(rule, fixed=fixed, ratio=WAYS[way] or rule.ratio))
-        path = self.folder / f"policy_{way}.safetensors"
-        save_checkpoint(path, model, replace(info, model=replace(info.model, actor=actor)))
+        rule, fixed_steps = info.model.network.consensus, info.model.spline.waypoints if mode == "fixed" else 0
+        ratio = EXECUTION_MODES[mode] or rule.threshold_ratio
+        consensus = replace(rule, fixed_steps=fixed_steps, threshold_ratio=ratio)
+        network = replace(info.model.network, consensus=consensus)
+        path = self.folder / f"policy_{mode}.safetensors"
+        save_checkpoint(path, model, replace(info, model=replace(info.model, network=network)))
         return path
 
     def _time(self) -> None:
-        """Processor time of one inference on one thread, from images of the network's size, median [ms]."""
-        info, e = read_episode(min(self.places.demos(self.cell.block).glob("*.npz")))
-        policy = LearnedPolicy(self.executing("fixed"), threads=1)
-        pictures = {name: np.ascontiguousarray(images[0]) for name, images in e.images.items()}
-        seen = Observation(0, pictures, info.joints, e.joints[0].astype(float), e.instruction)
+        """Measure the median processor time of an inference on one thread, from images of the network's size [ms]."""
+        info, e = read_episode(min(self.folders.demonstrations(self.run.suite).glob("*.npz")))
+        policy = CheckpointPolicy(self.policy_file("fixed"), threads=1)
+        images = {name: np.ascontiguousarray(frames[0]) for name, frames in e.images.items()}
+        observation = Observation(0, images, info.joints, e.joints[0].astype(float), e.instruction)
         times = []
-        for _ in range(TIMED + TIMED // 10):
+        for _ in range(TIMED_INFERENCES + TIMED_INFERENCES // 10):
             begin = time.process_time()
-            policy.infer(seen)
+            policy.infer(observation)
             times.append(time.process_time() - begin)
-        self.record["inference_ms"] = round(1e3 * statistics.median(times[TIMED // 10 :]), 2)
-        self._keep()
+        self.record["inference_ms"] = round(1e3 * statistics.median(times[TIMED_INFERENCES // 10 :]), 2)
+        self._write_record()
 
-    def _evaluate(self, way: str) -> None:
-        block, tries = self.cell.block, self.folder / f"tries_{way}.jsonl"
-        done = _tried(tries)
-        had = {r.notes["seed"] for r in done}
-        seeds = [s for s in range(EVALUATION_SEED, EVALUATION_SEED + self.budget.episodes) if s not in had]
-        order = Order(seeds, block.driven(way != "fixed"), 1, self.executing(way), through=block.through)
-        with tries.open("a", encoding="utf-8") as file:
-            for result in block.play(self.config, order):
-                _append(file, result)
+    def _evaluate(self, mode: str) -> None:
+        suite, file_name = self.run.suite, self.folder / f"episodes_{mode}.jsonl"
+        done = read_episodes(file_name)
+        played = {r.seed for r in done}
+        seeds = [s for s in range(EVALUATION_SEED, EVALUATION_SEED + self.budget.episodes) if s not in played]
+        with file_name.open("a", encoding="utf-8") as file:
+            for result in suite.evaluate(self.policy_file(mode), seeds, mode != "fixed"):
+                append_episode(file, result)
                 done.append(result)
-        hands = self.config.actor.gripper if self.config.actor else ()
-        row = {k: _short(v) for k, v in asdict(summarise(done, block.limits, hands)).items()}
-        failed = sorted(r.notes["seed"] for r in done if not r.success)
-        self.record["rows"][way] = {**row, "jerk_over_limit": block.limits is not None, "failed": failed}
-        self._keep()
+        grippers = self.config.network.grippers
+        row = {k: _rounded(v) for k, v in asdict(summarise(done, suite.limits, grippers)).items()}
+        failed = sorted(r.seed for r in done if not r.success)
+        self.record["evaluations"][mode] = {**row, "jerk_over_limit": suite.limits is not None, "failed": failed}
+        self._write_record()
 
 
-def _tried(path: Path) -> list[Result]:
-    """The tries there are; a last line that was cut off is taken away, for the next one would be glued to it."""
+def description(run: Run) -> dict[str, Any]:
+    """What distinguishes a run from the others of its table."""
+    network, spline = run.config.network, run.config.spline
+    return {
+        "suite": run.suite.name,
+        "run": run.name,
+        "head": run.head,
+        "mixture": run.mixture,
+        "horizons": list(network.mixture.horizons),
+        "waypoints": spline.waypoints,
+        "min_steps": network.consensus.min_steps,
+        "threshold_ratio": network.consensus.threshold_ratio,
+    }
+
+
+def read_episodes(path: Path) -> list[EpisodeResult]:
+    """Read the finished episodes; an incomplete last line, left by a full disk, is removed from the file."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines if line.endswith("\n")]
-    if len(whole) < len(lines):
-        path.write_text("".join(whole), encoding="utf-8")
-    return [Result(**json.loads(line)) for line in whole]
+    complete = [line for line in lines if line.endswith("\n")]
+    if len(complete) < len(lines):
+        path.write_text("".join(complete), encoding="utf-8")
+    return [EpisodeResult(**json.loads(line)) for line in complete]
 
 
-def _append(file: TextIO, result: Result) -> None:
-    kept = {k: v for k, v in vars(result).items() if k not in ("episode", "inference_s")}  # the same for the same seed
+def append_episode(file: TextIO, result: EpisodeResult) -> None:
+    """Append a finished episode, without its frames and wall times, so that the line follows from the seed."""
+    kept = {k: v for k, v in vars(result).items() if k not in ("episode", "inference_s")}
     file.write(json.dumps(kept) + "\n")
     file.flush()
 
 
-def _short(value: Any) -> Any:
+def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 4)
     return [round(v, 4) for v in value] if isinstance(value, tuple) else value
 
 
-def finished(cell: Cell, places: Places) -> bool:
-    """Whether the cell's record is whole."""
-    rows = read_json(places.record(cell)).get("rows", {})
-    return all(way in rows for way in cell.ways)
+def finished(run: Run, folders: Folders) -> bool:
+    """Whether the record of a run is complete."""
+    evaluations = read_json(folders.record(run)).get("evaluations", {})
+    return all(mode in evaluations for mode in run.execution_modes)
 
 
-def progress(cell: Cell, budget: Budget, places: Places) -> tuple[float, str]:
-    """How far a cell is: 0 to 1 (training counts two thirds), and in words."""
-    if finished(cell, places):
-        rows = read_json(places.record(cell))["rows"]
-        return 1.0, "done: " + ", ".join(f"{way} {rows[way]['successes']}/{rows[way]['episodes']}" for way in cell.ways)
-    folder = places.cell(cell)
+def progress(run: Run, budget: Budget, folders: Folders) -> tuple[float, str]:
+    """Progress of a run: from 0 to 1 (training counts two thirds), and as text."""
+    modes = run.execution_modes
+    if finished(run, folders):
+        rows = read_json(folders.record(run))["evaluations"]
+        return 1.0, "done: " + ", ".join(f"{mode} {rows[mode]['successes']}/{rows[mode]['episodes']}" for mode in modes)
+    folder = folders.run(run)
     record = read_json(folder / "record.json")
     if not record:
-        return 0.0, "not begun"
-    total = cell.block.minutes
+        return 0.0, "not started"
+    total = run.suite.minutes
     minutes = record["train"]["minutes"] if "train" in record else (record["curve"] or [[0.0]])[-1][0]
-    tried = sum(len(p.read_text().splitlines()) for w in cell.ways if (p := folder / f"tries_{w}.jsonl").exists())
-    share = tried / (len(cell.ways) * budget.episodes)
-    checks = ", ".join(f"{c['successes']}/{c['of']} after {c['minutes']:.1f} min" for c in record["checks"])
-    words = f"{minutes:.1f} of {total:g} processor minutes, {tried} of {len(cell.ways) * budget.episodes} tries"
-    words += f", loss {record['curve'][-1][2]:.4g} at step {record['curve'][-1][1]}" if record["curve"] else ""
-    return min(1.0, minutes / total) * 2 / 3 + share / 3, words + (f"; checks {checks}" if checks else "")
+    files = [path for mode in modes if (path := folder / f"episodes_{mode}.jsonl").exists()]
+    played, required = sum(len(path.read_text().splitlines()) for path in files), len(modes) * budget.episodes
+    text = f"{minutes:.1f} of {total:g} processor minutes, {played} of {required} episodes"
+    if record["curve"]:
+        text += f", loss {record['curve'][-1][2]:.4g} at step {record['curve'][-1][1]}"
+    checks = [f"{c['successes']}/{c['episodes']} after {c['minutes']:.1f} min" for c in record["checks"]]
+    text += f"; checks {', '.join(checks)}" if checks else ""
+    return min(1.0, minutes / total) * 2 / 3 + played / required / 3, text

@@ -12,6 +12,12 @@ from pathlib import Path
 from vla_ros.core.errors import UnknownName
 
 ROOT = Path(__file__).resolve().parents[2]
+_RUN = """
+import runpy, sys
+sys.path = [p for p in sys.path if p]
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
 
 
 def programs(folder: str) -> dict[str, str]:
@@ -66,11 +72,23 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path}
 
 
-def run_module(module: str, options: Sequence[str]) -> int:
-    """Run a module of the checkout in a process of its own; returns its exit status."""
-    return subprocess.run([sys.executable, "-m", module, *options], env=environment(), check=False).returncode
+def module_command(module: str, options: Sequence[str]) -> list[str]:
+    """The command that runs a module of the checkout.
+
+    `python -m` would search the working directory first, and run the module of another checkout there.
+    """
+    return [sys.executable, "-c", _RUN, module, *options]
+
+
+def run_module(module: str, options: Sequence[str], **variables: str) -> int:
+    """Run a module of the checkout in a process of its own, with additional environment variables.
+
+    Returns:
+        Its exit status.
+    """
+    return subprocess.run(module_command(module, options), env={**environment(), **variables}, check=False).returncode
 
 
 def replace_process(module: str, options: Sequence[str]) -> int:
     """Run a module of the checkout in place of this process, so that only the module receives Ctrl-C."""
-    return os.execve(sys.executable, [sys.executable, "-m", module, *options], environment())
+    return os.execve(sys.executable, module_command(module, options), environment())
