@@ -1,16 +1,16 @@
-"""The tiny learning check (facts C.2, 15): a mixture of three horizons is no worse at the early waypoints than one."""
+"""A small training: a mixture of three horizons is no worse at the early waypoints than a single horizon."""
 
 import numpy as np
 import torch
-from policy.small import config
+from policy.small_network import config
 
-from vla_ros.policy.network.model import ActorModel
+from vla_ros.policy.network.model import VlaNetwork
 
 STEPS, EARLY = 80, 4
 
 
 def motions(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Joints and labels [rad]: what follows from the joints, plus noise that grows with time."""
+    """Joints and labels [rad]: a function of the joints, plus noise that grows with time."""
     rng = np.random.default_rng(seed)
     joints = rng.normal(0.0, 0.5, (count, 3)).astype(np.float32)
     t = np.linspace(1 / 12, 1.0, 12)[None, :, None]
@@ -22,27 +22,27 @@ def motions(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def early_error(horizons: tuple[int, ...], seed: int) -> float:
-    """Mean error of the arm at the first waypoints on data not learned from [rad]."""
+    """Mean error of the arm at the first waypoints on validation data [rad]."""
     joints, labels = motions(256, 0)
     torch.manual_seed(seed)
-    net = ActorModel(config("regression", horizons, fusion="mean"))
-    net.set_statistics(joints, labels)
+    net = VlaNetwork(config("regression", horizons, mixture={"fusion": "mean"}))
+    net.fit_statistics(joints, labels, np.zeros((1, 32), np.float32))
     weights = net.loss_weights(joints, labels, np.ones(3), 1.0)
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3)
     rng = np.random.default_rng(seed)
     for k in range(STEPS):
         optimizer.param_groups[0]["lr"] = 3e-3 * (1.0 - k / STEPS)
         rows = rng.integers(0, 256, 32)
-        seen = torch.from_numpy(joints[rows])
-        prefix = net.features([torch.zeros(32, 3, 32, 32)], seen, torch.zeros(32, 32))
-        loss = net.loss(prefix, seen, torch.from_numpy(labels[rows]), weights).mean()
+        measured = torch.from_numpy(joints[rows])
+        context = net.encode([torch.zeros(32, 3, 32, 32)], measured, torch.zeros(32, 32))
+        loss = net.loss(context, measured, torch.from_numpy(labels[rows]), weights).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     joints, labels = motions(256, 1)
     with torch.no_grad():
-        said = net([torch.zeros(256, 3, 32, 32)], torch.from_numpy(joints), torch.zeros(256, 32)).numpy()
-    return float(np.abs(said - labels)[:, :EARLY, [0, 2]].mean())
+        chunk = net([torch.zeros(256, 3, 32, 32)], torch.from_numpy(joints), torch.zeros(256, 32)).numpy()
+    return float(np.abs(chunk - labels)[:, :EARLY, [0, 2]].mean())
 
 
 def test_a_mixture_is_no_worse_at_early_waypoints() -> None:

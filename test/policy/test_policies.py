@@ -1,4 +1,4 @@
-"""Policies by name: what they give, and what they refuse to be shown."""
+"""Policies by name: their chunks, their declared capabilities, and observations they refuse."""
 
 import re
 from pathlib import Path
@@ -10,14 +10,16 @@ import torch
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import Chunk, Observation
 from vla_ros.policy.base import Policy, PolicyContext, check_chunk, make_policy, policy, require_committed_prefix
-from vla_ros.policy.encoders.keypoint import find_encoder
-from vla_ros.policy.heads.trunk import make_head
+from vla_ros.policy.encoders.base import image_encoders
+from vla_ros.policy.heads.base import action_heads
 from vla_ros.policy.hold import HoldPolicy
-from vla_ros.policy.inference.images import shrink
+from vla_ros.policy.inference.images import crop_and_resize
 from vla_ros.policy.network.checkpoint import CheckpointInfo, save_checkpoint
-from vla_ros.policy.network.config import ModelConfig, VlaModel
+from vla_ros.policy.network.config import ModelConfig, NetworkConfig
+from vla_ros.policy.network.horizon_consensus import ConsensusConfig
+from vla_ros.policy.network.model import VlaNetwork
 from vla_ros.policy.real_time_chunking import CommittedPrefix
-from vla_ros.policy.text.encoders import embed
+from vla_ros.policy.text.encoders import hash_embedding
 
 JOINTS = ("a", "b", "c")
 
@@ -25,28 +27,31 @@ JOINTS = ("a", "b", "c")
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    config = ModelConfig(JOINTS, ("front", "wrist"), channels=8, keypoints=8, trunk=64)
-    model = VlaModel(config)
-    torch.nn.init.normal_(model.head.out.weight, std=0.1)
+    rule = ConsensusConfig(fixed_steps=32)
+    network = NetworkConfig(channels=8, keypoints=8, language="hash", grippers=(), consensus=rule)
+    config = ModelConfig(JOINTS, ("front", "wrist"), network=network)
+    model = VlaNetwork(config)
     path = tmp_path / "policy.safetensors"
     save_checkpoint(path, model, CheckpointInfo("so101", "put it there", config))
     return path
 
 
-def see(joints=JOINTS, cameras=("front", "wrist"), positions=(0.1, 0.2, 0.3), size=(224, 224), text="") -> Observation:
+def observe(
+    joints=JOINTS, cameras=("front", "wrist"), positions=(0.1, 0.2, 0.3), size=(224, 224), text=""
+) -> Observation:
     rng = np.random.default_rng(3)
     images = {c: rng.integers(0, 256, (*size, 3), dtype=np.uint8) for c in ("front", "wrist")}
     return Observation(123, {c: images[c] for c in cameras}, joints, np.array(positions), text)
 
 
-def test_learned_answers_with_a_chunk(checkpoint: Path) -> None:
+def test_learned_returns_a_curve(checkpoint: Path) -> None:
     policy = make_policy("learned", PolicyContext(robot="so101", checkpoint=checkpoint))
     policy.reset()
-    chunk = policy.infer(see())
+    chunk = policy.infer(observe())
     assert policy.cameras == ("front", "wrist")
     assert chunk.stamp_ns == 123
     assert chunk.joints == JOINTS
-    assert chunk.curved
+    assert chunk.is_curve
     np.testing.assert_allclose(chunk.offsets_s, 1.6 * np.arange(7) / 6, atol=1e-9)
     assert chunk.positions.shape == (7, 3)
     assert np.isfinite(chunk.positions).all()
@@ -54,34 +59,34 @@ def test_learned_answers_with_a_chunk(checkpoint: Path) -> None:
 
 def test_learned_matches_joints_by_name(checkpoint: Path) -> None:
     policy = make_policy("learned", PolicyContext(checkpoint=checkpoint))
-    one = policy.infer(see())
-    two = policy.infer(see(joints=("c", "b", "a"), positions=(0.3, 0.2, 0.1)))
+    one = policy.infer(observe())
+    two = policy.infer(observe(joints=("c", "b", "a"), positions=(0.3, 0.2, 0.1)))
     np.testing.assert_array_equal(one.positions, two.positions)
 
 
-def test_learned_hears_the_instruction(checkpoint: Path) -> None:
+def test_learned_uses_the_instruction(checkpoint: Path) -> None:
     policy = make_policy("learned", PolicyContext(checkpoint=checkpoint))
-    told, silent, other = (policy.infer(see(text=t)).positions for t in ("Put it there!", "", "drop all of it"))
-    np.testing.assert_array_equal(told, silent)
-    assert np.abs(told - other).max() > 0.0
+    same, empty, other = (policy.infer(observe(text=t)).positions for t in ("Put it there!", "", "drop all of it"))
+    np.testing.assert_array_equal(same, empty)
+    assert np.abs(same - other).max() > 0.0
 
 
 @pytest.mark.parametrize(
-    ("observation", "says"),
+    ("observation", "message"),
     [
-        (see(cameras=("front",)), "lacks camera wrist; it has front"),
-        (see(cameras=()), "it has none"),
-        (see(joints=("a", "b", "d")), "lacks c and has unknown d"),
-        (see(joints=("a", "b"), positions=(0.0, 0.0)), "lacks c"),
+        (observe(cameras=("front",)), "lacks camera wrist; it has front"),
+        (observe(cameras=()), "it has none"),
+        (observe(joints=("a", "b", "d")), "lacks c and has unknown d"),
+        (observe(joints=("a", "b"), positions=(0.0, 0.0)), "lacks c"),
     ],
 )
-def test_learned_refuses_what_it_cannot_use(checkpoint: Path, observation: Observation, says: str) -> None:
-    with pytest.raises(RecordError, match=says):
+def test_learned_refuses_an_incomplete_observation(checkpoint: Path, observation: Observation, message: str) -> None:
+    with pytest.raises(RecordError, match=message):
         make_policy("learned", PolicyContext(checkpoint=checkpoint)).infer(observation)
 
 
 def test_hold_holds() -> None:
-    chunk = make_policy("hold", PolicyContext(("c", "a", "b"))).infer(see(cameras=()))
+    chunk = make_policy("hold", PolicyContext(("c", "a", "b"))).infer(observe(cameras=()))
     np.testing.assert_array_equal(chunk.positions, np.tile([0.3, 0.1, 0.2], (8, 1)))
 
 
@@ -94,7 +99,7 @@ def test_expert_follows_the_ground_truth_on_the_grid_of_the_chunk() -> None:
 
     expert = make_policy("expert", PolicyContext(JOINTS, ground_truth=lambda: path))
     assert expert.needs_ground_truth
-    chunk = expert.infer(see(cameras=()))
+    chunk = expert.infer(observe(cameras=()))
     assert requests == [(123, 32, 0.05)]
     assert chunk.positions.shape == (32, 3)
     assert chunk.stamp_ns == 123
@@ -104,9 +109,9 @@ def test_unknown_names_name_the_nearest() -> None:
     with pytest.raises(UnknownName, match='did you mean "learned"'):
         make_policy("lerned", PolicyContext())
     with pytest.raises(UnknownName, match='did you mean "keypoint"'):
-        find_encoder("keypoints")
+        image_encoders.get("keypoints")
     with pytest.raises(UnknownName, match='did you mean "regression"'):
-        make_head("regresion", 4, 4, 4)
+        action_heads.get("regresion")
     with pytest.raises(ConfigError, match='policy "hold" needs the joints of the robot'):
         make_policy("hold", PolicyContext())
     with pytest.raises(ConfigError, match='policy "learned" needs a checkpoint'):
@@ -115,24 +120,24 @@ def test_unknown_names_name_the_nearest() -> None:
         make_policy("expert", PolicyContext(JOINTS))
 
 
-def test_sentences_are_told_apart_and_the_same_everywhere() -> None:
-    one = embed("Put the red cube in the bowl.", 32)
-    np.testing.assert_array_equal(one, embed("put the red cube in the bowl", 32))
+def test_hash_embeddings_differ_between_instructions_and_not_between_machines() -> None:
+    one = hash_embedding("Put the red cube in the bowl.", 32)
+    np.testing.assert_array_equal(one, hash_embedding("put the red cube in the bowl", 32))
     assert np.linalg.norm(one) == pytest.approx(1.0)
-    assert not embed("", 32).any()
-    assert one @ embed("open the drawer", 32) < 0.9
-    # Pinned: a checkpoint is read on other machines, and by later versions.
-    assert np.flatnonzero(embed("bowl", 32)).tolist() == [int(np.argmax(np.abs(embed("bowl", 32))))]
+    assert not hash_embedding("", 32).any()
+    assert one @ hash_embedding("open the drawer", 32) < 0.9
+    # A fixed value: a checkpoint is read on other machines and by later versions.
+    assert np.flatnonzero(hash_embedding("bowl", 32)).tolist() == [int(np.argmax(np.abs(hash_embedding("bowl", 32))))]
 
 
 @pytest.mark.parametrize("size", [(224, 224), (480, 640), (640, 480), (96, 96), (64, 64)])
 def test_images_of_any_shape_become_squares(size) -> None:
     image = np.full((*size, 3), 77, dtype=np.uint8)
-    assert shrink(image, 96).shape == (96, 96, 3)
-    assert (shrink(image, 96) == 77).all()
+    assert crop_and_resize(image, 96).shape == (96, 96, 3)
+    assert (crop_and_resize(image, 96) == 77).all()
 
 
-def test_a_policy_of_ones_own_is_found_by_module_and_name(tmp_path, monkeypatch):
+def test_a_user_policy_is_found_by_module_and_name(tmp_path, monkeypatch):
     (tmp_path / "own_policies.py").write_text(
         "from vla_ros.policy.hold import HoldPolicy\n"
         "from vla_ros.policy.base import policy\n\n\n"
@@ -169,7 +174,7 @@ def test_a_simple_policy_has_no_optional_capability() -> None:
     made.warm_up()
     made.reset()
     assert Simple.count == 1
-    assert made.infer(see(), None).positions.shape == (2, 3)
+    assert made.infer(observe(), None).positions.shape == (2, 3)
     with pytest.raises(ConfigError, match='"simple" does not accept a committed prefix'):
         require_committed_prefix("simple", made)
 
@@ -186,7 +191,7 @@ def test_a_policy_declares_its_capabilities() -> None:
     made = make_policy("capable", PolicyContext(JOINTS))
     require_committed_prefix("capable", made)
     assert made.uncertainty_rad is None
-    made.infer(see())
+    made.infer(observe())
     assert made.uncertainty_rad == 0.25
 
 
@@ -202,23 +207,23 @@ def test_a_policy_in_other_units_or_with_other_arguments_is_refused() -> None:
 
     with pytest.raises(ConfigError, match='policy "degrees" has units "deg"; only "rad" is supported'):
         make_policy("degrees", PolicyContext(JOINTS))
-    with pytest.raises(ConfigError, match="policy \"stubborn\" cannot be made with joints=.*argument: 'speed'"):
+    with pytest.raises(ConfigError, match=r"policy \"stubborn\" cannot be made with joints=.*argument: 'speed'"):
         make_policy("stubborn", PolicyContext(JOINTS))
 
 
 def test_a_result_that_is_no_chunk_is_refused_in_one_sentence() -> None:
-    chunk = make_policy("hold", PolicyContext(JOINTS)).infer(see(cameras=()))
+    chunk = make_policy("hold", PolicyContext(JOINTS)).infer(observe(cameras=()))
     assert check_chunk("hold", chunk) is chunk
     with pytest.raises(ConfigError, match=r'policy "mine" must return a Chunk, .* it returned ndarray'):
         check_chunk("mine", np.zeros((8, 3)))
 
 
-def test_the_policy_of_ones_own_in_the_docs_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_user_policy_of_the_docs_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (Path(__file__).parents[2] / "docs" / "policies" / "your_own_policy.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
     (tmp_path / "module_of_the_docs.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     mine = make_policy("module_of_the_docs:mine", PolicyContext(JOINTS))
-    chunk = check_chunk("mine", mine.infer(see()))
+    chunk = check_chunk("mine", mine.infer(observe()))
     assert (chunk.joints, chunk.positions.shape, chunk.stamp_ns) == (JOINTS, (16, 3), 123)
     np.testing.assert_allclose(chunk.offsets_s, 0.05 * np.arange(1, 17))

@@ -1,4 +1,4 @@
-"""The checkpoints that ship with the package fit the robots that ship with it."""
+"""The checkpoints of the package fit its robots and succeed in the simulator."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_there_is_one() -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_it_is_small_and_says_how_it_was_made(file) -> None:
+def test_it_is_small_and_names_the_command_that_made_it(file) -> None:
     assert file.stat().st_size < 10e6
     model, info = load_checkpoint(file)
     assert info.command.startswith(("python -m vla_ros.train", "./vla bench learning"))
@@ -26,7 +26,7 @@ def test_it_is_small_and_says_how_it_was_made(file) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_it_answers_for_its_robot(file) -> None:
+def test_it_predicts_chunks_for_its_robot(file) -> None:
     robot = load_robot(load_checkpoint(file)[1].robot)
     policy = make_policy("learned", PolicyContext(robot.joints, robot.name, file))
     middle = (robot.limits.lower + robot.limits.upper) / 2
@@ -38,6 +38,6 @@ def test_it_answers_for_its_robot(file) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_it_puts_the_cube_in_the_bowl(file) -> None:
-    """Of 100 tries of each 99 or 100 succeeded; two failures of four would be one in 1,500 for a policy of 99 %."""
-    tries = evaluate(file, 4, 7_000_000, "planner", quiet=True)
-    assert sum(t.success for t in tries) >= 3
+    """Of 100 episodes 99 or 100 succeeded; two failures in four have a probability of 1/1,500 at 99 %."""
+    episodes = evaluate(file, 4, 7_000_000, "planner", quiet=True)
+    assert sum(e.success for e in episodes) >= 3
