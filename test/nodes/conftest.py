@@ -1,66 +1,85 @@
-"""Fixtures of the node tests."""
+"""Fixtures of the node tests: a graph of the test's own, or one that consecutive tests share."""
 
+from __future__ import annotations
+
+import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from isolation import isolated_domain
+from nodes.graph import Graph
 
-from vla_ros.config import config_dir
-from vla_ros.nodes.common import topics
-from vla_ros.system.processes import ProcessGroup
 from vla_ros.testing.graph_client import GraphClient
 
-PARAMS = ("--ros-args", "--params-file", str(config_dir() / "vla.yaml"))
-PATIENT = (*PARAMS, "-p", "joint_state_timeout_s:=1.0")
-"""For a supervisor: on a busy machine a process may stand still for some tenths of a second."""
-
-
-def bring_up(group: ProcessGroup, listener: GraphClient, supervisor: str = "supervisor_node") -> GraphClient:
-    """Simulator without cameras, planner and supervisor, armed."""
-    group.start(supervisor, *PATIENT)
-    group.start("planner_node", *PARAMS)
-    group.start("sim_node", *PARAMS, "-p", "cameras:=false")
-    listener.arm()
-    listener.wait_for_planner()
-    return listener
+FOLDER = Path(__file__).parent
 
 
 @pytest.fixture
-def listener(ros_domain: int) -> Iterator[GraphClient]:
+def client(ros_domain: int) -> Iterator[GraphClient]:
+    """A client in the test's own domain, for tests that start their own nodes with `processes`."""
     made = GraphClient(ros_domain)
     yield made
     made.close()
 
 
 @pytest.fixture
-def stack(processes: ProcessGroup, listener: GraphClient) -> GraphClient:
-    """Nodes of this test's own, to be killed or spoilt."""
-    return bring_up(processes, listener)
-
-
-@pytest.fixture(scope="module")
-def shared(module_domain: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GraphClient, ProcessGroup]]:
-    """Nodes for all tests of a file."""
-    group, listener = ProcessGroup(tmp_path_factory.mktemp("nodes")), GraphClient(module_domain)
+def own_graph(ros_domain: int, tmp_path: Path) -> Iterator[Graph]:
+    """The standard graph, armed, for this test only."""
+    graph = Graph(ros_domain, tmp_path)
     try:
-        yield bring_up(group, listener), group
+        graph.start()
+        yield graph
     finally:
-        group.stop_all()
-        listener.close()
+        graph.stop()
+
+
+class _Shared:
+    """The standard graph of consecutive tests that use the fixture `graph`."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._graph: Graph | None = None
+
+    def get(self, folder: Path) -> Graph:
+        """The running graph; started in `folder` if there is none."""
+        if self._graph is None:
+            domain = self._stack.enter_context(isolated_domain())
+            self._graph = Graph(domain, folder)
+            self._stack.callback(self._graph.stop)
+        return self._graph
+
+    def stop(self) -> None:
+        """End the graph, if there is one."""
+        self._graph = None
+        self._stack.close()
+
+
+_SHARED = _Shared()
 
 
 @pytest.fixture
-def calm(shared: tuple[GraphClient, ProcessGroup]) -> GraphClient:
-    """The shared nodes: running, at rest, nothing counted."""
-    listener, _ = shared
-    if listener.mode == "estopped":
-        assert listener.call(topics.RESET).success
-    if listener.mode != "running":
-        listener.wait_until(lambda: listener.mode in ("ready", "stopped"), "leave to arm")
-        listener.active_plan = None
-        assert listener.call(topics.ARM).success
-    listener.wait_until(lambda: listener.active_plan is not None and listener.active_plan.points, "a plan in force")
-    listener.wait_for_rest()
-    listener.commands.clear()
-    listener.modes.clear()
-    listener.wait_until(lambda: listener.commands, "commands")
-    return listener
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """The shared graph: all nodes running, armed, at rest. A test may kill nodes; counters are not reset."""
+    shared = _SHARED.get(tmp_path_factory.mktemp("shared"))
+    shared.reset()
+    return shared
+
+
+def _shares(item: pytest.Item | None) -> bool:
+    return "graph" in getattr(item, "fixturenames", ())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that share the graph one after another, before the other node tests."""
+    indices = [k for k, item in enumerate(items) if item.path.parent == FOLDER]
+    ordered = sorted((items[k] for k in indices), key=lambda item: not _shares(item))
+    for k, item in zip(indices, ordered, strict=True):
+        items[k] = item
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End the shared graph before a test that does not use it."""
+    if not _shares(nextitem):
+        _SHARED.stop()

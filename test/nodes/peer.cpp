@@ -1,6 +1,6 @@
-// One DDS participant with the identity of a ROS 2 enclave: publishes or hears the robot's commands, then says how many.
-//   peer pub|sub ROOM SECONDS TOPIC      ROOM: the enclave's folder in a keystore, or "none" for no identity
-// The properties are those rmw_fastrtps sets for ROS_SECURITY_ENABLE. Needs Fast DDS 2 built with security.
+// A DDS participant with the identity of a ROS 2 enclave: publishes or receives robot commands and prints their number.
+//   peer pub|sub ENCLAVE SECONDS TOPIC      ENCLAVE: folder of the enclave in a keystore, or "none" for no identity
+// The properties are those that rmw_fastrtps sets for ROS_SECURITY_ENABLE. Needs Fast DDS 2 built with security.
 #include <unistd.h>
 
 #include <chrono>
@@ -53,17 +53,17 @@ public:
     bool getKey(void*, InstanceHandle_t*, bool) override { return false; }
 };
 
-[[noreturn]] void end(int status, const char* said, long count) {
-    std::printf("%s %ld\n", said, count);
+[[noreturn]] void end(int status, const char* result, long count) {
+    std::printf("%s %ld\n", result, count);
     std::fflush(stdout);
-    _exit(status);  // without the library's own end, which may crash
+    _exit(status);  // skips the clean-up of the library, which may crash
 }
 
-DomainParticipantQos identity(const std::string& room) {
+DomainParticipantQos identity(const std::string& enclave) {
     DomainParticipantQos qos;
-    if (room == "none") return qos;
+    if (enclave == "none") return qos;
     auto& set = qos.properties().properties();
-    const std::string file = "file://" + room + "/", auth = "dds.sec.auth.builtin.PKI-DH.";
+    const std::string file = "file://" + enclave + "/", auth = "dds.sec.auth.builtin.PKI-DH.";
     const std::string access = "dds.sec.access.builtin.Access-Permissions.";
     set.emplace_back("dds.sec.auth.plugin", "builtin.PKI-DH");
     set.emplace_back(auth + "identity_ca", file + "identity_ca.cert.pem");
@@ -77,37 +77,37 @@ DomainParticipantQos identity(const std::string& room) {
     return qos;
 }
 
-int main(int count, char** given) {
+int main(int count, char** arguments) {
     if (count != 5) end(2, "usage", count);
-    const std::string way = given[1];
+    const std::string mode = arguments[1];
     auto* factory = DomainParticipantFactory::get_instance();
-    auto* participant = factory->create_participant(std::atoi(std::getenv("ROS_DOMAIN_ID")), identity(given[2]));
+    auto* participant = factory->create_participant(std::atoi(std::getenv("ROS_DOMAIN_ID")), identity(arguments[2]));
     if (!participant) end(3, "refused: participant", 0);
     TypeSupport type(new Raw());
     type.register_type(participant);
-    auto* topic = participant->create_topic(given[4], type.get_type_name(), TOPIC_QOS_DEFAULT);
+    auto* topic = participant->create_topic(arguments[4], type.get_type_name(), TOPIC_QOS_DEFAULT);
     if (!topic) end(3, "refused: topic", 0);
-    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(long(1000 * std::atof(given[3])));
+    const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(long(1000 * std::atof(arguments[3])));
     Eight value{};
-    long counted = 0;
-    if (way == "sub") {
+    long samples = 0;
+    if (mode == "sub") {
         DataReaderQos qos;
         qos.reliability().kind = RELIABLE_RELIABILITY_QOS;
         auto* reader = participant->create_subscriber(SUBSCRIBER_QOS_DEFAULT)->create_datareader(topic, qos);
         if (!reader) end(3, "refused: reader", 0);
         while (std::chrono::steady_clock::now() < until) {
             SampleInfo info;
-            while (reader->take_next_sample(&value, &info) == ReturnCode_t::RETCODE_OK) counted += info.valid_data;
+            while (reader->take_next_sample(&value, &info) == ReturnCode_t::RETCODE_OK) samples += info.valid_data;
             std::this_thread::sleep_for(std::chrono::milliseconds(5));
         }
-        end(0, "heard", counted);
+        end(0, "received", samples);
     }
     auto* publisher = participant->create_publisher(PUBLISHER_QOS_DEFAULT);
     auto* writer = publisher->create_datawriter(topic, DATAWRITER_QOS_DEFAULT);
     if (!writer) end(3, "refused: writer", 0);
     while (std::chrono::steady_clock::now() < until) {
-        counted += writer->write(&value);
+        samples += writer->write(&value);
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
-    end(0, "sent", counted);
+    end(0, "sent", samples);
 }

@@ -1,4 +1,4 @@
-"""Message and record: both ways, through the wire's own serialisation, without any error."""
+"""Conversion of messages to records and back, including serialisation."""
 
 import numpy as np
 import pytest
@@ -12,19 +12,19 @@ from vla_ros.api import Chunk, Plan, RecordError
 from vla_ros.nodes.common import conversions as convert
 
 
-def over_the_wire(message):
+def serialized(message):
     return deserialize_message(serialize_message(message), type(message))
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32), st.integers(1, 14), st.integers(1, 40))
-def test_a_plan_travels_without_any_error(seed: int, joints: int, pieces: int):
+def test_a_plan_is_converted_exactly(seed: int, joints: int, pieces: int):
     rng = np.random.default_rng(seed)
     names = tuple(f"j{i}" for i in range(joints))
     offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 10**9, pieces))])
     start = int(rng.integers(0, 2**31 - 100)) * 10**9 + int(rng.integers(0, 10**9))
     plan = Plan(names, start, offsets, *rng.normal(0, 2, (3, pieces + 1, joints)))
-    message = over_the_wire(convert.plan_to_message(plan, 17))
+    message = serialized(convert.plan_to_message(plan, 17))
     back = convert.plan_from_message(message)
     assert message.header.frame_id == "17"
     assert back.joints == plan.joints
@@ -33,19 +33,19 @@ def test_a_plan_travels_without_any_error(seed: int, joints: int, pieces: int):
         assert np.array_equal(getattr(back, name), getattr(plan, name))
 
 
-def test_a_chunk_travels_to_the_nanosecond():
+def test_a_chunk_is_converted_to_the_nanosecond():
     rng = np.random.default_rng(3)
     chunk = Chunk.from_rate(123_456_789_012_345_678, ("a", "b"), rng.normal(size=(50, 2)), 1 / 30)
-    back = convert.chunk_from_message(over_the_wire(convert.chunk_to_message(chunk)))
+    back = convert.chunk_from_message(serialized(convert.chunk_to_message(chunk)))
     assert back.stamp_ns == chunk.stamp_ns
     assert np.array_equal(back.positions, chunk.positions)
     assert np.abs(back.offsets_s - chunk.offsets_s).max() <= 1e-9
 
 
-def test_a_curve_travels_with_its_derivatives_and_what_is_not_whole_is_waypoints():
+def test_a_curve_keeps_its_derivatives_and_an_incomplete_one_becomes_waypoints():
     rng = np.random.default_rng(3)
     chunk = Chunk(1_000_000_000, ("a", "b"), 0.25 * np.arange(7), *rng.normal(size=(3, 7, 2)))
-    message = over_the_wire(convert.chunk_to_message(chunk))
+    message = serialized(convert.chunk_to_message(chunk))
     back = convert.chunk_from_message(message)
     assert back.is_curve
     for name in ("offsets_s", "positions", "velocities", "accelerations"):
@@ -62,16 +62,16 @@ def test_a_curve_travels_with_its_derivatives_and_what_is_not_whole_is_waypoints
     assert not convert.chunk_from_message(message).is_curve
 
 
-def test_joint_state_keeps_names_and_absent_velocities():
+def test_a_joint_state_keeps_names_and_absent_velocities():
     message = JointState(name=["a", "b"], position=[1.0, 2.0])
     state = convert.joint_state_from_message(message)
     assert state.joints == ("a", "b")
     assert state.velocities is None
 
 
-def test_an_image_keeps_every_pixel_and_its_colours():
+def test_an_image_keeps_every_pixel_and_the_colour_order():
     image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    message = over_the_wire(convert.image_to_message(5, "front", image))
+    message = serialized(convert.image_to_message(5, "front", image))
     assert np.array_equal(convert.image_from_message(message), image)
     message.encoding = "bgr8"
     assert np.array_equal(convert.image_from_message(message), image[:, :, ::-1])
@@ -89,7 +89,7 @@ def trajectory(points: int = 2, joints: int = 2, **fields: object) -> JointTraje
 
 
 @pytest.mark.parametrize(
-    ("message", "sentence"),
+    ("message", "error"),
     [
         (trajectory(points=0), "1 to 400 points; got 0"),
         (trajectory(points=401), "1 to 400 points; got 401"),
@@ -100,12 +100,12 @@ def trajectory(points: int = 2, joints: int = 2, **fields: object) -> JointTraje
         (trajectory(points=1), "at least two knots"),
     ],
 )
-def test_a_malformed_plan_is_refused_with_a_sentence(message: JointTrajectory, sentence: str):
-    with pytest.raises(RecordError, match=sentence):
+def test_a_malformed_plan_is_refused(message: JointTrajectory, error: str):
+    with pytest.raises(RecordError, match=error):
         convert.plan_from_message(message)
 
 
-def test_doubled_joint_names_are_refused():
+def test_duplicate_joint_names_are_refused():
     message = trajectory()
     message.joint_names = ["j0", "j0"]
     with pytest.raises(RecordError, match="twice: j0"):
@@ -113,16 +113,16 @@ def test_doubled_joint_names_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "error"),
     [
         ({"encoding": "mono8"}, 'rgb8 or bgr8; got "mono8"'),
         ({"height": 25}, "cannot have"),
         ({"step": 10}, "cannot have"),
     ],
 )
-def test_a_malformed_image_is_refused_with_a_sentence(fields: dict, sentence: str):
+def test_a_malformed_image_is_refused(fields: dict, error: str):
     message: Image = convert.image_to_message(5, "front", np.zeros((24, 32, 3), np.uint8))
     for name, value in fields.items():
         setattr(message, name, value)
-    with pytest.raises(RecordError, match=sentence):
+    with pytest.raises(RecordError, match=error):
         convert.image_from_message(message)

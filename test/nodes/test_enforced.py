@@ -1,7 +1,7 @@
-"""The keystore before a real Fast DDS with security: the robot hears the supervisor, and nobody else.
+"""The keystore with a Fast DDS that has security: the robot receives commands of the supervisor only.
 
-The wheels' Fast DDS has no security, so two small participants of Debian's or ROS's own stand for robot and speaker:
-`apt-get install g++ libfastrtps-dev`. Where they are not installed this is skipped: files and policy are tested alone.
+The Fast DDS of the wheels has no security. Two small participants, built against the Fast DDS of Debian or ROS, stand
+for the robot and a publisher: `apt-get install g++ libfastrtps-dev`. Without it these tests are skipped.
 """
 
 import shutil
@@ -20,7 +20,7 @@ LIBRARIES = ("-lfastrtps", "-lfastcdr", "-lpthread")
 
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program, built against a Fast DDS that has security."""
+    """The participant, built against a Fast DDS with security."""
     compiler, program = shutil.which("g++"), tmp_path_factory.mktemp("peer") / "peer"
     if compiler is None:
         pytest.skip("needs g++")
@@ -36,58 +36,58 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two keystores of the same policy: the robot's own, and a stranger's."""
+    """Two keystores of the same policy: that of the robot, and that of another authority."""
     folder = tmp_path_factory.mktemp("keys")
     policy = (config_dir() / "security" / "policy.xml").read_text(encoding="utf-8")
-    for name in ("own", "strange"):
+    for name in ("own", "other"):
         create_keystore(folder / name, parse_policy(policy))
     return folder
 
 
-def heard(peer: Path, robot: Path, speaker: Path | str, seconds: float = 6.0) -> tuple[str, int]:
-    """What the speaker said of itself last, after the library's complaints; how many commands the robot heard."""
+def exchange(peer: Path, robot: Path, publisher: Path | str, seconds: float = 6.0) -> tuple[str, int]:
+    """The last line of the publisher, and the number of commands that the robot received."""
     topic = f"rt/{COMMAND_TOPIC}"
-    both = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    ears = subprocess.Popen([peer, "sub", str(robot), str(seconds + 1.0), topic], **both)
-    mouth = subprocess.Popen([peer, "pub", str(speaker), str(seconds), topic], **both)
-    said, count = mouth.communicate(timeout=60)[0], ears.communicate(timeout=60)[0]
-    assert ears.returncode == 0, count
-    return said.strip().splitlines()[-1], int(count.split()[-1])
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    subscriber = subprocess.Popen([peer, "sub", str(robot), str(seconds + 1.0), topic], **options)
+    sender = subprocess.Popen([peer, "pub", str(publisher), str(seconds), topic], **options)
+    status, count = sender.communicate(timeout=60)[0], subscriber.communicate(timeout=60)[0]
+    assert subscriber.returncode == 0, count
+    return status.strip().splitlines()[-1], int(count.split()[-1])
 
 
 @pytest.mark.parametrize("enclave", ["policy", "planner", "operator", "teleop", "camera_monitor"])
-def test_an_enclave_without_the_right_may_not_speak(peer: Path, keys: Path, ros_domain: int, enclave: str):
-    rooms = keys / "own" / "enclaves"
-    said, count = heard(peer, rooms / "robot", rooms / enclave, 2.0)
-    assert said == "refused: writer 0"
+def test_an_enclave_without_permission_cannot_publish(peer: Path, keys: Path, ros_domain: int, enclave: str):
+    enclaves = keys / "own" / "enclaves"
+    status, count = exchange(peer, enclaves / "robot", enclaves / enclave, 2.0)
+    assert status == "refused: writer 0"
     assert count == 0
 
 
-def test_the_supervisor_is_heard(peer: Path, keys: Path, ros_domain: int):
-    rooms = keys / "own" / "enclaves"
-    said, count = heard(peer, rooms / "robot", rooms / "supervisor")
-    assert said.startswith("sent")
+def test_commands_of_the_supervisor_are_received(peer: Path, keys: Path, ros_domain: int):
+    enclaves = keys / "own" / "enclaves"
+    status, count = exchange(peer, enclaves / "robot", enclaves / "supervisor")
+    assert status.startswith("sent")
     assert count > 10
 
 
-def test_a_supervisor_of_another_authority_is_not_heard(peer: Path, keys: Path, ros_domain: int):
-    said, count = heard(peer, keys / "own/enclaves/robot", keys / "strange/enclaves/supervisor")
-    assert said.startswith("sent")
+def test_a_supervisor_of_another_authority_is_not_received(peer: Path, keys: Path, ros_domain: int):
+    status, count = exchange(peer, keys / "own/enclaves/robot", keys / "other/enclaves/supervisor")
+    assert status.startswith("sent")
     assert count == 0
 
 
-def test_whoever_has_no_identity_is_not_heard(peer: Path, keys: Path, ros_domain: int):
-    said, count = heard(peer, keys / "own/enclaves/robot", "none")
-    assert said.startswith("sent")
+def test_a_publisher_without_identity_is_not_received(peer: Path, keys: Path, ros_domain: int):
+    status, count = exchange(peer, keys / "own/enclaves/robot", "none")
+    assert status.startswith("sent")
     assert count == 0
 
 
-def test_a_permission_that_was_forged_is_not_believed(peer: Path, keys: Path, ros_domain: int, tmp_path: Path):
-    """The policy's enclave with the right written in by hand: its own signature no longer holds."""
-    room = tmp_path / "policy"
-    shutil.copytree(keys / "own/enclaves/policy", room)
-    signed = room / "permissions.p7s"
+def test_a_forged_permission_is_rejected(peer: Path, keys: Path, ros_domain: int, tmp_path: Path):
+    """The enclave of the policy with the permission added by hand: the signature is invalid."""
+    forged = tmp_path / "policy"
+    shutil.copytree(keys / "own/enclaves/policy", forged)
+    signed = forged / "permissions.p7s"
     signed.write_text(signed.read_text().replace("rt/vla/chunk", f"rt/{COMMAND_TOPIC}"))
-    said, count = heard(peer, keys / "own/enclaves/robot", room, 2.0)
-    assert said == "refused: participant 0"
+    status, count = exchange(peer, keys / "own/enclaves/robot", forged, 2.0)
+    assert status == "refused: participant 0"
     assert count == 0

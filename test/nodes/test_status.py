@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from nodes.graph import Graph
 
 from vla_ros.cli.status import SUPERVISOR, NodeStatus, render
-from vla_ros.testing.graph_client import GraphClient
 
 
 def vla_status(*args: str) -> "subprocess.CompletedProcess[str]":
@@ -16,7 +16,7 @@ def vla_status(*args: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.graph
-def test_once_prints_mode_reason_and_counters(stack: GraphClient):
+def test_once_prints_mode_reason_and_counters(graph: Graph):
     done = vla_status("--once", "--wait", "20")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] in ("RUNNING", "STOPPED")  # a slow simulator may have caused a stop

@@ -1,110 +1,102 @@
-"""What the arm does when the supervisor is killed in mid-motion, with each kind of controller."""
+"""The arm after the supervisor is killed in motion, with each type of controller."""
 
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from nodes.conftest import PARAMS, PATIENT
-from nodes.test_supervised import assert_within_limits, moving, swing
+from nodes.graph import PARAMS, PATIENT, SIMULATOR, Graph, assert_within_limits, start_motion
 from std_msgs.msg import String
 
 from vla_ros.nodes.common import topics
-from vla_ros.system.processes import ProcessGroup
 from vla_ros.testing.graph_client import GraphClient
 
 pytestmark = pytest.mark.graph
-
-
-class Robot:
-    """What the simulator's controller tells its servos, and where they are."""
-
-    def __init__(self, listener: GraphClient) -> None:
-        self.told: list[np.ndarray] = []
-        self.at: list[np.ndarray] = []
-        listener.node.create_subscription(String, topics.GROUND_TRUTH, self._hear, topics.LATCHED)
-
-    def _hear(self, message: String) -> None:
-        truth = json.loads(message.data)
-        self.told.append(np.array(truth["commanded"]))
-        self.at.append(np.array(truth["joint_positions"]))
-
-
-def bring_up(processes: ProcessGroup, listener: GraphClient, *output: str, sim: tuple[str, ...] = ()) -> Robot:
-    processes.start("supervisor_node", *PATIENT, *output)
-    processes.start("planner_node", *PARAMS)
-    processes.start("sim_node", *PARAMS, "-p", "cameras:=false", *sim)
-    robot = Robot(listener)
-    listener.arm()
-    listener.wait_for_planner()
-    return robot
-
-
-def set_in_motion(listener: GraphClient) -> None:
-    """On a busy machine a plan may come too late, and is asked for again."""
-    for _ in range(5):
-        swing(listener)
-        end = listener.now_ns() + 3 * 10**9
-        listener.wait_until(lambda end=end: moving(listener) or listener.now_ns() > end, "an answer")
-        if moving(listener):
-            return
-    raise AssertionError(f"no motion; state {listener.state}")
-
-
-def kill_in_mid_motion(processes: ProcessGroup, listener: GraphClient) -> np.ndarray:
-    """The rest the plan in force leads to, shape (6,) [rad]."""
-    set_in_motion(listener)
-    processes.running["supervisor_node"].kill()
-    return listener.active_plan_record().positions[-1]
-
-
-def trajectories(processes: ProcessGroup, listener: GraphClient) -> Robot:
-    return bring_up(
-        processes,
-        listener,
+TRAJECTORY_GRAPH = {
+    "supervisor_node": (
+        *PATIENT,
         *("-p", "output:=trajectory", "-p", f"command_topic:={topics.ROBOT_TRAJECTORY}"),
-        sim=("-p", f"trajectory_topic:={topics.ROBOT_TRAJECTORY}"),
-    )
+    ),
+    "planner_node": PARAMS,
+    "sim_node": (*SIMULATOR, "-p", f"trajectory_topic:={topics.ROBOT_TRAJECTORY}"),
+}
 
 
-def test_a_forward_controller_holds_the_last_command_for_ever(processes: ProcessGroup, listener: GraphClient):
-    robot = bring_up(processes, listener)
-    rest = kill_in_mid_motion(processes, listener)
-    listener.wait(1.0)
-    robot.told.clear()
-    listener.wait(4.0)
-    assert len(robot.told) > 20
-    held = robot.told[0]
-    np.testing.assert_array_equal(robot.told, np.tile(held, (len(robot.told), 1)))
-    assert np.abs(held - rest).max() > 0.01, "not where the plan would have rested"
-    # The very last commands may have been on their way when their sender died.
-    assert np.abs(listener.positions() - held).max(axis=1).min() < 1e-12
+class RobotRecorder:
+    """Records the commands of the simulator's controller to its servos, and the measured positions."""
+
+    def __init__(self, client: GraphClient) -> None:
+        self.commanded: list[np.ndarray] = []
+        self.measured: list[np.ndarray] = []
+        client.node.create_subscription(String, topics.GROUND_TRUTH, self._on_ground_truth, topics.LATCHED)
+
+    def _on_ground_truth(self, message: String) -> None:
+        ground_truth = json.loads(message.data)
+        self.commanded.append(np.array(ground_truth["commanded"]))
+        self.measured.append(np.array(ground_truth["joint_positions"]))
 
 
-def test_a_trajectory_controller_runs_to_the_rest_of_the_plan(processes: ProcessGroup, listener: GraphClient):
-    robot = trajectories(processes, listener)
-    rest = kill_in_mid_motion(processes, listener)
-    last = np.array(listener.commands[-1].position)
-    assert np.abs(last - rest).max() > 0.01, "not yet where the plan rests"
-    listener.wait_until(lambda: listener.now_ns() > listener.active_plan_record().end_ns + 10**9, "the end of the plan")
-    robot.told.clear()
-    listener.wait(1.0)
-    np.testing.assert_allclose(robot.told, np.tile(rest, (len(robot.told), 1)), atol=1e-9)
-    np.testing.assert_allclose(robot.at[-1][:5], rest[:5], atol=0.1)
+@pytest.fixture(scope="module")
+def trajectory_graph(module_domain: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
+    """The graph with a trajectory controller, for both of its tests; the last one kills the supervisor."""
+    graph = Graph(module_domain, tmp_path_factory.mktemp("trajectory"), TRAJECTORY_GRAPH)
+    try:
+        graph.start()
+        yield graph
+    finally:
+        graph.stop()
 
 
-def test_a_trajectory_controller_follows_stops_too(processes: ProcessGroup, listener: GraphClient):
-    robot = trajectories(processes, listener)
+def kill_in_motion(graph: Graph) -> np.ndarray:
+    """Kill the supervisor in motion; the end of the active plan, shape (6,) [rad]."""
+    start_motion(graph.client)
+    graph.processes.running["supervisor_node"].kill()
+    return graph.client.active_plan_record().positions[-1]
+
+
+def test_a_position_controller_holds_the_last_command(graph: Graph):
+    client = graph.client
+    robot = RobotRecorder(client)
+    rest = kill_in_motion(graph)
+    client.wait(1.0)
+    robot.commanded.clear()
+    client.wait(4.0)
+    assert len(robot.commanded) > 20
+    held = robot.commanded[0]
+    np.testing.assert_array_equal(robot.commanded, np.tile(held, (len(robot.commanded), 1)))
+    assert np.abs(held - rest).max() > 0.01, "it must not be at the end of the plan"
+    # The very last commands may have been in transit when the supervisor was killed.
+    assert np.abs(client.positions() - held).max(axis=1).min() < 1e-12
+
+
+def test_a_trajectory_controller_follows_stops(trajectory_graph: Graph):
+    client = trajectory_graph.client
+    robot = RobotRecorder(client)
     for service, mode in ((topics.STOP, "stopped"), (topics.ESTOP, "estopped")):
-        set_in_motion(listener)
-        rest = listener.active_plan_record().positions[-1]
-        assert listener.call(service).success
-        listener.wait_until(lambda mode=mode: listener.mode == mode, mode)
-        listener.wait(1.5)
-        end = np.array(listener.commands[-1].position)
-        assert np.abs(end - rest).max() > 1e-3, "stopped before the plan would have rested"
-        np.testing.assert_allclose(robot.told[-1], end, atol=1e-6)
+        start_motion(client)
+        rest = client.active_plan_record().positions[-1]
+        assert client.call(service).success
+        client.wait_until(lambda mode=mode: client.mode == mode, mode)
+        client.wait(1.5)
+        end = np.array(client.commands[-1].position)
+        assert np.abs(end - rest).max() > 1e-3, "the stop must end before the plan would have"
+        np.testing.assert_allclose(robot.commanded[-1], end, atol=1e-6)
         if mode == "stopped":
-            assert listener.call(topics.ARM).success
-            listener.wait_until(lambda: listener.active_plan.points, "a plan in force")
-            listener.wait_for_full_speed()
-    assert_within_limits(listener)
+            assert client.call(topics.ARM).success
+            client.wait_until(lambda: client.active_plan.points, "an active plan")
+            client.wait_for_full_speed()
+    assert_within_limits(client)
+
+
+def test_a_trajectory_controller_runs_to_the_rest_of_the_plan(trajectory_graph: Graph):
+    trajectory_graph.reset()
+    client = trajectory_graph.client
+    robot = RobotRecorder(client)
+    rest = kill_in_motion(trajectory_graph)
+    last = np.array(client.commands[-1].position)
+    assert np.abs(last - rest).max() > 0.01, "it must not be at the end of the plan yet"
+    client.wait_until(lambda: client.now_ns() > client.active_plan_record().end_ns + 10**9, "the end of the plan")
+    robot.commanded.clear()
+    client.wait(1.0)
+    np.testing.assert_allclose(robot.commanded, np.tile(rest, (len(robot.commanded), 1)), atol=1e-9)
+    np.testing.assert_allclose(robot.measured[-1][:5], rest[:5], atol=0.1)

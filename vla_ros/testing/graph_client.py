@@ -155,11 +155,14 @@ class GraphClient:
         self.wait(0.2)
 
     def wait_for_rest(self) -> None:
-        """Wait until the active plan has ended and the last two commands are equal."""
-        self.wait_until(lambda: self.now_ns() > self.active_plan_record().end_ns + 5 * 10**7, "the end of the plan")
-        self.wait_until(
-            lambda: len(self.commands) > 1 and self.commands[-1].position == self.commands[-2].position, "rest"
-        )
+        """Wait for two equal commands that are stamped after the end of the active plan."""
+
+        def at_rest() -> bool:
+            if len(self.commands) < 2 or self.commands[-1].position != self.commands[-2].position:
+                return False
+            return convert.to_ns(self.commands[-2].header.stamp) > self.active_plan_record().end_ns
+
+        self.wait_until(at_rest, "rest at the end of the plan")
 
     def process_pending(self) -> None:
         """Process the messages that have already arrived."""

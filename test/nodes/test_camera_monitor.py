@@ -1,4 +1,4 @@
-"""A picture counts as seen only if it holds every row it says it has; read from its bytes, without decoding it."""
+"""The camera monitor accepts an image only if it is complete; it is checked in serialized form, without decoding."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,11 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 
 from vla_ros.core.errors import RecordError
-from vla_ros.nodes.camera_monitor_node import check_whole, stamp_of
+from vla_ros.nodes.camera_monitor_node import check_complete, stamp_of
 from vla_ros.nodes.common.conversions import image_to_message, to_ns
 
 
-def picture(frame: str = "wrist", encoding: str = "rgb8") -> Image:
+def image(frame: str = "wrist", encoding: str = "rgb8") -> Image:
     message = image_to_message(7_000_000_009, frame, np.zeros((24, 32, 3), np.uint8))
     message.encoding = encoding
     return message
@@ -18,37 +18,37 @@ def picture(frame: str = "wrist", encoding: str = "rgb8") -> Image:
 
 @pytest.mark.parametrize("frame", ["", "a", "ab", "abc", "front"])
 @pytest.mark.parametrize("encoding", ["", "rgb8", "mono16", "bayer_grbg8"])
-def test_a_whole_picture_counts_whatever_its_names(frame: str, encoding: str) -> None:
-    raw = serialize_message(picture(frame, encoding))
-    check_whole(raw)
+def test_a_complete_image_is_accepted_with_any_frame_and_encoding(frame: str, encoding: str) -> None:
+    raw = serialize_message(image(frame, encoding))
+    check_complete(raw)
     assert to_ns(stamp_of(raw)) == 7_000_000_009
 
 
 @pytest.mark.parametrize("keep", [0, 1, 24 * 96 - 1])
-def test_a_picture_with_fewer_bytes_than_it_says_does_not(keep: int) -> None:
-    message = picture()
+def test_an_image_with_missing_bytes_is_refused(keep: int) -> None:
+    message = image()
     message.data = message.data[:keep]
     with pytest.raises(RecordError, match="24 rows of 96 bytes"):
-        check_whole(serialize_message(message))
+        check_complete(serialize_message(message))
 
 
 @pytest.mark.parametrize("field", ["height", "width", "step"])
-def test_a_picture_without_extent_does_not(field: str) -> None:
-    message = picture()
+def test_an_image_without_extent_is_refused(field: str) -> None:
+    message = image()
     setattr(message, field, 0)
     with pytest.raises(RecordError):
-        check_whole(serialize_message(message))
+        check_complete(serialize_message(message))
 
 
-def test_bytes_cut_off_anywhere_do_not_and_raise_nothing_else() -> None:
-    raw = serialize_message(picture())
+def test_a_message_truncated_anywhere_raises_only_a_record_error() -> None:
+    raw = serialize_message(image())
     for length in (*range(80), 500, len(raw) - 24 * 96):
         with pytest.raises(RecordError):
-            check_whole(raw[:length])
+            check_complete(raw[:length])
 
 
-def test_lengths_that_lie_do_not() -> None:
-    raw = bytearray(serialize_message(picture()))
+def test_an_invalid_string_length_is_refused() -> None:
+    raw = bytearray(serialize_message(image()))
     raw[12:16] = b"\xff" * 4
     with pytest.raises(RecordError):
-        check_whole(bytes(raw))
+        check_complete(bytes(raw))
