@@ -61,6 +61,9 @@ def test_every_certificate_is_signed_matches_its_key_and_names_its_enclave(store
     public = openssl("x509", "-in", folder / "cert.pem", "-noout", "-pubkey")
     assert public == openssl("pkey", "-in", folder / "key.pem", "-pubout")
     assert "prime256v1" in openssl("x509", "-in", folder / "cert.pem", "-noout", "-text")
+
+
+def test_serial_numbers_are_unique(store: Path) -> None:
     serials = {openssl("x509", "-in", store / "enclaves" / n / "cert.pem", "-noout", "-serial") for n in ENCLAVES}
     assert len(serials) == len(ENCLAVES)
 
