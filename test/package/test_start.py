@@ -165,24 +165,19 @@ def test_an_environment_without_a_valid_record_counts_as_empty(tmp_path: Path, r
     assert _bootstrap.read_record(tmp_path) == {}
 
 
-def test_an_interrupted_environment_is_created_again(checkout: Path) -> None:
-    """A set-up that was killed leaves packages but no record."""
-    base = getattr(sys, "_base_executable", sys.executable)
-    subprocess.run([base, "-m", "venv", "--without-pip", str(checkout / ".venv")], check=True)
-    (checkout / ".venv" / "half").write_text("installed")
-    again = start(checkout)
-    assert again.returncode == 7, again.stderr
-    assert not (checkout / ".venv" / "half").exists()
-
-
-def test_a_failed_install_reports_the_reason_and_the_next_start_recovers(checkout: Path) -> None:
+def test_a_failed_install_reports_the_reason_and_the_next_start_creates_the_environment_again(checkout: Path) -> None:
+    """A failed or killed set-up leaves an environment with packages but without a record."""
     write_setup(checkout, str(checkout / "missing-1.0-py3-none-any.whl"))
     failed = start(checkout)
     assert failed.returncode == 1
     assert "missing-1.0-py3-none-any.whl" in failed.stderr
     assert "Traceback" not in failed.stderr
+    assert (checkout / ".venv" / "bin" / "python").exists()
+    assert not (checkout / ".venv" / "vla.json").exists()
+    (checkout / ".venv" / "half").write_text("installed")
     write_setup(checkout, str(checkout / "tiny-1.0-py3-none-any.whl"))
     assert start(checkout).returncode == 7
+    assert not (checkout / ".venv" / "half").exists()
 
 
 def test_a_sourced_ros_is_used_and_none_is_installed(checkout: Path) -> None:
