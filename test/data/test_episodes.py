@@ -1,4 +1,4 @@
-"""Demonstrations on disk, whole or absent; and what is done to their images."""
+"""Demonstration files: round trip, atomic writing, refused files; image augmentation."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vla_ros.core.errors import ConfigError
-from vla_ros.data.augmentation import AugmentConfig, change, draw
+from vla_ros.data.augmentation import AugmentConfig, augment, sample_parameters
 from vla_ros.data.episodes import DemoDataset, DemoInfo, DemoWriter, Episode, read_episode
 
 INFO = DemoInfo("pick_place", "so101", ("a", "b"), ("front",), ("x",), 16, 0.05, 8)
@@ -31,12 +31,12 @@ def test_round_trip(tmp_path) -> None:
     assert path.name == "expert_000012.npz"
     info, back = read_episode(path)
     assert info == INFO
-    assert (back.instruction, back.notes, len(back)) == ("put it there", {"seed": 3}, 5)
+    assert (back.instruction, back.metadata, len(back)) == ("put it there", {"seed": 3}, 5)
     np.testing.assert_array_equal(back.images["front"], episode().images["front"])
 
 
 @pytest.mark.parametrize(
-    ("bad", "says"),
+    ("invalid", "message"),
     [
         (replace(episode(), joints=np.zeros((5, 3), dtype=np.float32)), "joints of an episode must have shape"),
         (replace(episode(), images={}), "images of front"),
@@ -46,9 +46,9 @@ def test_round_trip(tmp_path) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_leaves_no_file(tmp_path, bad: Episode, says: str) -> None:
-    with pytest.raises(ConfigError, match=says):
-        DemoWriter(tmp_path, INFO).write(bad, 0)
+def test_an_invalid_episode_leaves_no_file(tmp_path, invalid: Episode, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DemoWriter(tmp_path, INFO).write(invalid, 0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -74,44 +74,44 @@ def test_a_damaged_file_is_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
-        ({"meta": []}, "is not a demonstration"),
-        ({"meta": {"format": 2}}, "has demonstration format 2; this version reads 1"),
-        ({"meta": {"format": 1}}, r"is damaged \(it lacks 'task'\)"),
-        ({"image.front": None}, r"is damaged \(it lacks 'image.front'\)"),
+        ({"header": []}, "is not a demonstration"),
+        ({"header": {"format": 1}}, "has demonstration format 1; this version reads format 2"),
+        ({"header": {"format": 2}}, r"is damaged \(missing 'task'\)"),
+        ({"image.front": None}, r"is damaged \(missing 'image.front'\)"),
         ({"joints": np.full((5, 2), np.nan)}, r"000000\.npz is damaged \(joints of an episode must be finite\)"),
         ({"labels": np.full((5, 8, 2), "a")}, "is damaged"),
     ],
 )
-def test_a_file_that_lacks_something_is_refused_by_name(tmp_path, change: dict, says: str) -> None:
+def test_an_incomplete_file_is_refused_by_name(tmp_path, change: dict, message: str) -> None:
     path = DemoWriter(tmp_path, INFO).write(episode(), 0)
     with np.load(path) as file:
-        held = {**file, **change}
-    held |= {"meta": np.array(json.dumps(held["meta"]))} if "meta" in change else {}
-    np.savez(path, **{name: value for name, value in held.items() if value is not None})
-    with pytest.raises(ConfigError, match=says):
+        content = {**file, **change}
+    content |= {"header": np.array(json.dumps(content["header"]))} if "header" in change else {}
+    np.savez(path, **{name: value for name, value in content.items() if value is not None})
+    with pytest.raises(ConfigError, match=message):
         read_episode(path)
 
 
-def test_a_pickle_is_refused_and_never_runs(tmp_path, monkeypatch) -> None:
+def test_a_pickle_is_refused_and_not_executed(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    class Evil:
+    class Malicious:
         def __reduce__(self):
             return (os.mkdir, ("ran",))
 
     path = DemoWriter(tmp_path, INFO).write(episode(), 0)
-    np.savez(path, meta=np.array([Evil()], dtype=object))
+    np.savez(path, header=np.array([Malicious()], dtype=object))
     with pytest.raises(ConfigError, match="is not a demonstration"):
         read_episode(path)
-    path.write_bytes(pickle.dumps(Evil()))
+    path.write_bytes(pickle.dumps(Malicious()))
     with pytest.raises(ConfigError, match="is not a demonstration"):
         read_episode(path)
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_data_set_grows_and_refuses_another_kind(tmp_path) -> None:
+def test_a_data_set_grows_and_refuses_other_properties(tmp_path) -> None:
     writer = DemoWriter(tmp_path, INFO)
     writer.write(episode(5, 1), 0)
     data = DemoDataset(tmp_path)
@@ -119,20 +119,20 @@ def test_a_data_set_grows_and_refuses_another_kind(tmp_path) -> None:
     data.add(*read_episode(writer.write(episode(3, 2), 1)))
     assert len(data) == 8
     assert data.locate(np.array([0, 5, 7])).tolist() == [[0, 0], [1, 0], [1, 2]]
-    assert data.stacked("truth").shape == (8, 1)
-    with pytest.raises(ConfigError, match="different kinds"):
+    assert data.stacked("ground_truth").shape == (8, 1)
+    with pytest.raises(ConfigError, match="must have the same properties"):
         data.add(replace(INFO, robot="panda"), episode())
 
 
-def augment(images: np.ndarray, rng: np.random.Generator, config: AugmentConfig) -> np.ndarray:
-    return change(images, draw(len(images), rng, config), config)
+def augmented(images: np.ndarray, rng: np.random.Generator, config: AugmentConfig) -> np.ndarray:
+    return augment(images, sample_parameters(len(images), rng, config), config)
 
 
 def test_augmentation_keeps_shape_and_range_and_the_original() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 24, 24, 3), dtype=np.uint8)
     before = images.copy()
-    out = augment(images, rng, AugmentConfig(shift_px=4, gain=0.5, tint=0.3, bias=0.3))
+    out = augmented(images, rng, AugmentConfig(shift_px=4, gain=0.5, tint=0.3, bias=0.3))
     assert out.shape == images.shape
     assert out.dtype == np.uint8
     np.testing.assert_array_equal(images, before)
@@ -141,15 +141,22 @@ def test_augmentation_keeps_shape_and_range_and_the_original() -> None:
 
 def test_no_augmentation_changes_nothing() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)
-    out = augment(images, np.random.default_rng(1), AugmentConfig(0, 0.0, 0.0, 0.0))
+    out = augmented(images, np.random.default_rng(1), AugmentConfig(0, 0.0, 0.0, 0.0))
     np.testing.assert_array_equal(out, images)
 
 
-def test_shift_moves_the_picture_by_whole_pixels() -> None:
+def test_the_shift_is_in_whole_pixels() -> None:
     image = np.zeros((40, 24, 24, 3), dtype=np.uint8)
     image[:, 12, 12] = 255
-    out = augment(image, np.random.default_rng(2), AugmentConfig(3, 0.0, 0.0, 0.0))
-    places = np.argwhere(out[..., 0] == 255)[:, 1:] - 12
-    assert len(places) == 40
-    assert np.abs(places).max() == 3
-    assert len(np.unique(places, axis=0)) > 10
+    out = augmented(image, np.random.default_rng(2), AugmentConfig(3, 0.0, 0.0, 0.0))
+    positions = np.argwhere(out[..., 0] == 255)[:, 1:] - 12
+    assert len(positions) == 40
+    assert np.abs(positions).max() == 3
+    assert len(np.unique(positions, axis=0)) > 10
+
+
+def test_a_file_of_version_1_is_refused(tmp_path) -> None:
+    path = tmp_path / "expert_000000.npz"
+    np.savez(path, meta=np.array(json.dumps({"format": 1, "notes": {}})), truth=np.zeros((5, 1)))
+    with pytest.raises(ConfigError, match=r"format 1; this version reads format 2: record it again\."):
+        read_episode(path)

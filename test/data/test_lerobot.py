@@ -1,4 +1,4 @@
-"""LeRobot datasets: the layout field by field, round trips without loss, whole or absent, refused in one sentence."""
+"""LeRobot datasets: layout, lossless round trip, atomic writing, statistics, refused datasets."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vla_ros.core.errors import ConfigError
 from vla_ros.data.episodes import DemoDataset, DemoInfo, Episode
 from vla_ros.data.lerobot import writer as lerobot
 from vla_ros.data.lerobot.episodes import load_demos, save_demos
-from vla_ros.data.lerobot.reader import read_dataset, read_head
-from vla_ros.data.lerobot.statistics import Tally
-from vla_ros.data.lerobot.writer import Frames, Head, write_dataset
+from vla_ros.data.lerobot.reader import read_dataset, read_header
+from vla_ros.data.lerobot.statistics import FeatureStatistics
+from vla_ros.data.lerobot.writer import DatasetHeader, Frames, write_dataset
 
 JOINTS = ("shoulder", "elbow", "gripper")
 INFO = DemoInfo("pick_place", "so101", JOINTS, ("front", "wrist"), ("cube_x", "held"), 16, 0.05, 8)
@@ -28,8 +28,8 @@ INFO = DemoInfo("pick_place", "so101", JOINTS, ("front", "wrist"), ("cube_x", "h
 def episode(seed: int, frames: int) -> Episode:
     rng = np.random.default_rng(seed)
     images = {name: rng.integers(0, 256, (frames, 16, 16, 3), dtype=np.uint8) for name in INFO.cameras}
-    numbers = [rng.normal(size=(frames, *shape)).astype(np.float32) for shape in ((3,), (8, 3), (2,))]
-    return Episode(images, *numbers, f"task {seed % 2}", {"seed": seed})
+    arrays = [rng.normal(size=(frames, *shape)).astype(np.float32) for shape in ((3,), (8, 3), (2,))]
+    return Episode(images, *arrays, f"task {seed % 2}", {"seed": seed})
 
 
 EPISODES = [episode(0, 4), episode(1, 7), episode(2, 5)]
@@ -44,13 +44,13 @@ def folder(tmp_path: Path) -> Path:
 def same(data: DemoDataset, info: DemoInfo = INFO, episodes: Sequence[Episode] = EPISODES) -> None:
     assert data.info == info
     assert len(data.episodes) == len(episodes)
-    for back, wanted in zip(data.episodes, episodes, strict=True):
-        assert (back.instruction, back.notes) == (wanted.instruction, wanted.notes)
-        for name in ("joints", "labels", "truth"):
-            np.testing.assert_array_equal(getattr(back, name), getattr(wanted, name))
+    for back, expected in zip(data.episodes, episodes, strict=True):
+        assert (back.instruction, back.metadata) == (expected.instruction, expected.metadata)
+        for name in ("joints", "labels", "ground_truth"):
+            np.testing.assert_array_equal(getattr(back, name), getattr(expected, name))
             assert getattr(back, name).dtype == np.float32
         for name in info.cameras:
-            np.testing.assert_array_equal(back.images[name], wanted.images[name])
+            np.testing.assert_array_equal(back.images[name], expected.images[name])
 
 
 def test_round_trip_without_loss(folder: Path) -> None:
@@ -71,7 +71,7 @@ def test_files(folder: Path) -> None:
 
 def test_info(folder: Path) -> None:
     info = json.loads((folder / "meta" / "info.json").read_text())
-    wanted = {
+    expected = {
         "codebase_version": "v3.0",
         "robot_type": "so101",
         "fps": 10,
@@ -83,7 +83,7 @@ def test_info(folder: Path) -> None:
         "video_path": None,
         "splits": {"train": "0:3"},
     }
-    assert {key: info[key] for key in wanted} == wanted
+    assert {key: info[key] for key in expected} == expected
     assert info["features"]["observation.state"] == {"dtype": "float32", "shape": [3], "names": list(JOINTS)}
     assert info["features"]["observation.images.front"] == {
         "dtype": "image",
@@ -145,11 +145,11 @@ def test_statistics(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_statistics_of_an_episode_are_those_of_a_dataset_of_it_alone(tmp_path: Path, folder: Path, number: int) -> None:
+def test_statistics_of_an_episode_equal_those_of_its_own_dataset(tmp_path: Path, folder: Path, number: int) -> None:
     row = pq.read_table(folder / "meta" / "episodes").to_pylist()[number]
     save_demos(tmp_path / "alone", INFO, [EPISODES[number]], fps=10)
     alone = json.loads((tmp_path / "alone" / "meta" / "stats.json").read_text())
-    of_the_dataset = ("episode_index", "index", "task_index")  # numbered anew in a dataset of one
+    of_the_dataset = ("episode_index", "index", "task_index")  # indices start at 0 in a dataset of one episode
     own = {key: value for key, value in row.items() if key.startswith("stats/")}
     assert set(own) == {f"stats/{key}/{name}" for key, stats in alone.items() for name in stats}
     assert {k for k in own if k.startswith("stats/action/")} == {
@@ -162,15 +162,15 @@ def test_statistics_of_an_episode_are_those_of_a_dataset_of_it_alone(tmp_path: P
     np.testing.assert_allclose(own["stats/observation.state/mean"], EPISODES[number].joints.mean(axis=0), rtol=1e-5)
 
 
-def test_a_single_colour_has_no_deviation() -> None:
-    tally = Tally()
-    tally.add(np.full((2, 4, 4, 3), 51, dtype=np.uint8))
-    stats = tally.result()
+def test_a_single_colour_has_zero_deviation() -> None:
+    statistics = FeatureStatistics()
+    statistics.add(np.full((2, 4, 4, 3), 51, dtype=np.uint8))
+    stats = statistics.result()
     assert stats["std"] == [[[0.0]]] * 3
     assert stats["q01"] == stats["max"] == [[[0.2]]] * 3
 
 
-def test_files_are_closed_at_their_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_split_at_the_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lerobot, "FILE_BYTES", 1)
     monkeypatch.setattr(lerobot, "FILES_PER_CHUNK", 2)
     save_demos(tmp_path / "set", INFO, EPISODES, fps=20)
@@ -181,29 +181,29 @@ def test_files_are_closed_at_their_limit(tmp_path: Path, monkeypatch: pytest.Mon
     same(load_demos(tmp_path / "set"))
 
 
-def test_a_feature_of_one_number(tmp_path: Path) -> None:
-    head = Head(30, "r", {"action": ("x",)}, {})
-    write_dataset(tmp_path / "set", head, [Frames({"action": np.ones((3, 1), dtype=np.float32)}, {}, "go")])
+def test_a_feature_with_one_value(tmp_path: Path) -> None:
+    header = DatasetHeader(30, "r", {"action": ("x",)}, {})
+    write_dataset(tmp_path / "set", header, [Frames({"action": np.ones((3, 1), dtype=np.float32)}, {}, "go")])
     assert pq.read_table(tmp_path / "set" / "data").schema.field("action").type == pa.float32()
     (back,) = read_dataset(tmp_path / "set")
     assert back.vectors["action"].shape == (3, 1)
 
 
-def test_episodes_are_not_kept(tmp_path: Path) -> None:
-    kept: list[weakref.ref[Episode]] = []
+def test_episodes_are_not_kept_in_memory(tmp_path: Path) -> None:
+    references: list[weakref.ref[Episode]] = []
 
     def made() -> Iterator[Episode]:
         for seed in range(4):
-            assert sum(ref() is not None for ref in kept) <= 1  # the last
+            assert sum(ref() is not None for ref in references) <= 1  # the last
             one = episode(seed, 4)
-            kept.append(weakref.ref(one))
+            references.append(weakref.ref(one))
             yield one
 
     save_demos(tmp_path / "set", INFO, made(), fps=10)
-    assert len(kept) == 4
+    assert len(references) == 4
 
 
-def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interrupted_export_leaves_nothing(tmp_path: Path) -> None:
     def broken() -> Iterator[Episode]:
         yield EPISODES[0]
         raise KeyboardInterrupt
@@ -214,38 +214,42 @@ def test_interrupted_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "fps", "says"),
+    ("invalid", "fps", "message"),
     [
         (replace(EPISODES[0], joints=np.zeros((4, 2), dtype=np.float32)), 10, "joints of an episode must have shape"),
         (replace(EPISODES[0], images={}), 10, "images of front"),
-        (replace(EPISODES[0], truth=np.full((4, 2), np.nan, dtype=np.float32)), 10, "truth of an episode must be fini"),
-        (EPISODES[0], 7, "not a whole number of waypoints"),
-        (EPISODES[0], 0, "not a whole number of waypoints"),
-        (EPISODES[0], 1, "not a whole number of waypoints"),
+        (
+            replace(EPISODES[0], ground_truth=np.full((4, 2), np.nan, dtype=np.float32)),
+            10,
+            "ground_truth .* must be finite",
+        ),
+        (EPISODES[0], 7, "is not a multiple of the waypoint period"),
+        (EPISODES[0], 0, "is not a multiple of the waypoint period"),
+        (EPISODES[0], 1, "is not a multiple of the waypoint period"),
     ],
 )
-def test_what_does_not_fit_leaves_nothing(bad: Episode, fps: int, says: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=says):
-        save_demos(tmp_path / "set", INFO, [EPISODES[1], bad], fps)
+def test_an_invalid_episode_leaves_nothing(invalid: Episode, fps: int, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        save_demos(tmp_path / "set", INFO, [EPISODES[1], invalid], fps)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("head", "says"),
+    ("header", "message"),
     [
-        (Head(10, "r", {"a/b": ("x",)}, {}), "a/b"),
-        (Head(10, "r", {"index": ("x",)}, {}), "index"),
-        (Head(10, "r", {}, {}), "numbers"),
-        (Head(10.5, "r", {"a": ("x",)}, {}), "whole frames"),
+        (DatasetHeader(10, "r", {"a/b": ("x",)}, {}), "a/b"),
+        (DatasetHeader(10, "r", {"index": ("x",)}, {}), "index"),
+        (DatasetHeader(10, "r", {}, {}), "at least one vector feature"),
+        (DatasetHeader(10.5, "r", {"a": ("x",)}, {}), "integer number of frames"),
     ],
 )
-def test_bad_heads_are_refused(head: Head, says: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=says):
-        write_dataset(tmp_path / "set", head, [])
+def test_invalid_headers_are_refused(header: DatasetHeader, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        write_dataset(tmp_path / "set", header, [])
 
 
 def test_an_existing_folder_and_no_episodes_are_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         save_demos(folder, INFO, EPISODES, fps=10)
     with pytest.raises(ConfigError, match="at least one episode"):
         save_demos(folder.parent / "other", INFO, [], fps=10)
@@ -268,32 +272,32 @@ def empty(folder: Path) -> None:
 
 
 DAMAGE = [
-    (lambda f: change(f, fps=29.97), "has 29.97 frames per second; .* a whole number"),
+    (lambda f: change(f, fps=29.97), "has 29.97 frames per second; .* an integer"),
     (lambda f: change(f, fps=0), "has 0 frames per second"),
-    (lambda f: change_extra(f, notes=[]), r"does not hold the demonstrations .* \(sizes\)"),
-    (lambda f: change_extra(f, demos={**INFO.to_json(), "cameras": ["top"]}), r"\['observation.images.top'\]"),
+    (lambda f: change_extra(f, metadata=[]), r"does not match its info.json .*sizes"),
+    (lambda f: change_extra(f, demonstrations={**INFO.to_json(), "cameras": ["top"]}), r"\['observation.images.top'\]"),
     (empty, "is damaged"),
     (lambda f: (f / "meta" / "info.json").unlink(), "is not a LeRobot dataset"),
     (lambda f: (f / "meta" / "info.json").write_text("[]"), "is not a LeRobot dataset"),
     (lambda f: change(f, codebase_version="v2.1"), "reads v3.0"),
-    (lambda f: change(f, total_frames=17), "holds 16 frames; its info.json says 17"),
-    (lambda f: change(f, vla_ros={}), "not of demonstrations"),
+    (lambda f: change(f, total_frames=17), "has 16 frames; its info.json declares 17"),
+    (lambda f: change(f, vla_ros={}), "not one of demonstrations"),
     (lambda f: (f / "meta" / "tasks.parquet").unlink(), "is damaged"),
     (lambda f: (f / "data/chunk-000/file-000.parquet").write_bytes(b"PAR1, interrupted"), "is damaged"),
 ]
 
 
-@pytest.mark.parametrize(("damage", "says"), DAMAGE)
-def test_damage_is_refused(damage, says: str, folder: Path) -> None:
+@pytest.mark.parametrize(("damage", "message"), DAMAGE)
+def test_a_damaged_dataset_is_refused(damage, message: str, folder: Path) -> None:
     damage(folder)
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         load_demos(folder)
 
 
-def test_head(folder: Path) -> None:
-    head, info = read_head(folder)
-    assert (head.fps, head.robot, head.vectors["action"], head.images["observation.images.wrist"]) == (
+def test_header(folder: Path) -> None:
+    header, info = read_header(folder)
+    assert (header.fps, header.robot, header.vectors["action"], header.images["observation.images.wrist"]) == (
         *(10, "so101", JOINTS),
         (16, 16),
     )
-    assert info["vla_ros"]["notes"][2] == {"seed": 2}
+    assert info["vla_ros"]["metadata"][2] == {"seed": 2}

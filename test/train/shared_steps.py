@@ -1,9 +1,8 @@
-"""Run by torchrun or as one process: a few steps on made-up data; what came of it goes to OUT, written by process 0.
+"""A few steps on synthetic data, run by torchrun or as one process; rank 0 writes the result to OUT.
 
-python shared_steps.py OUT [cut] [key=value ...]
+python shared_steps.py OUT [sharded] [key=value ...]
 
-With "cut" the weights are cut up by FSDP2 itself: accelerate asks it to on GPUs only, and what we do then is to be
-tested without one.
+With "sharded" the weights are sharded by FSDP2 directly, because accelerate does it on GPUs only.
 """
 
 import sys
@@ -20,8 +19,8 @@ from torch.optim import Optimizer
 
 from vla_ros.data.episodes import DemoInfo, DemoWriter, Episode
 from vla_ros.train.config import load_config
-from vla_ros.train.distributed import ManyMachines, find_machines, whole
-from vla_ros.train.trainer import Run, Trainer
+from vla_ros.train.distributed import MultiProcess, connect_processes, full_tensor
+from vla_ros.train.trainer import Trainer, TrainingRequest
 
 SETTINGS = (
     "cameras=[front]",
@@ -32,7 +31,9 @@ SETTINGS = (
     "lr=1e-2",
     "bf16=off",
     "evaluate=0",
-    "network={channels: 4, keypoints: 4, trunk: 16, blocks: 1, language: hash}",
+    "joint_weights={}",
+    "network={channels: 4, keypoints: 4, language: hash, head: regression, grippers: [], mixture: {horizons: []}, "
+    "transformer: {width: 16, layers: 1, attention_heads: 2}}",
     "demos={episodes: 4, rounds: 0}",
     "track={every: 1, held_out: 4, validate: 3, save_s: 0.0}",
 )
@@ -45,43 +46,43 @@ def demonstrations(out: Path) -> None:
     for number in range(4):
         rng = np.random.default_rng(number)
         images = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
-        numbers = (rng.normal(size=(6, *shape)).astype(np.float32) for shape in ((2,), (32, 2), (1,)))
-        writer.write(Episode({"front": images}, *numbers, "do"), number)
+        arrays = (rng.normal(size=(6, *shape)).astype(np.float32) for shape in ((2,), (32, 2), (1,)))
+        writer.write(Episode({"front": images}, *arrays, "do"), number)
 
 
-class Cut(ManyMachines):
-    """As accelerate does with FSDP2 on GPUs: every parameter becomes a piece, and the optimizer is given the pieces."""
+class Sharded(MultiProcess):
+    """As accelerate with FSDP2 on GPUs: every parameter becomes a shard, and the optimizer gets the shards."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.cut = True
+        self.sharded = True
 
     def prepare(self, module: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Any]:
         names = {p: name for name, p in module.named_parameters()}
         kept = [{**g, "params": [names[p] for p in g["params"]]} for g in optimizer.param_groups]
-        fully_shard(module, mesh=init_device_mesh("cpu", (self.processes,)))
-        pieces = dict(module.named_parameters())
-        return module, torch.optim.AdamW([{**g, "params": [pieces[name] for name in g["params"]]} for g in kept])
+        fully_shard(module, mesh=init_device_mesh("cpu", (self.world_size,)))
+        shards = dict(module.named_parameters())
+        return module, torch.optim.AdamW([{**g, "params": [shards[name] for name in g["params"]]} for g in kept])
 
 
 def main(out: Path, *more: str) -> None:
-    """Train in `out`; all tensors of the end go to OUT/end.safetensors, and every process leaves its name."""
+    """Train in `out`; rank 0 writes the final tensors to OUT/end.safetensors, and every process creates a file."""
     torch.set_num_threads(1)
-    cut = "cut" in more
-    machines = Cut() if cut else find_machines()
+    sharded = "sharded" in more
+    distributed = Sharded() if sharded else connect_processes()
     settings = [*SETTINGS, *(m for m in more if "=" in m)]
-    trainer = Trainer(Run(load_config(None, settings), 0, 60.0, out, "train"), machines)
+    trainer = Trainer(TrainingRequest(load_config(None, settings), 0, 60.0, out, "train"), distributed)
     trainer.run()
-    learner = trainer._need()
-    assert not cut or any(whole(p).shape != p.to_local().shape for p in learner.model.parameters())
+    learner = trainer._current_learner()
+    assert not sharded or any(full_tensor(p).shape != p.to_local().shape for p in learner.model.parameters())
     tensors, plain = learner.state()
-    learner.restore(tensors, plain)  # from whole tensors back into pieces, and out again
+    learner.restore(tensors, plain)  # from complete tensors back to shards, and again to complete tensors
     again, _ = learner.state()
     assert all(torch.equal(again[name], value) for name, value in tensors.items())
-    if machines.rank == 0:
+    if distributed.rank == 0:
         save_file({name: value.contiguous().clone() for name, value in tensors.items()}, out / "end.safetensors")
-    machines.part()
-    (out / f"rank{machines.rank}-{machines.processes}-{machines.kind}").touch()
+    distributed.shut_down()
+    (out / f"rank{distributed.rank}-{distributed.world_size}-{distributed.kind}").touch()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint, or the expert, on unseen scenes without ROS (--help teaches)."""
+"""Evaluate a policy, or the expert, on unseen simulated scenes without ROS."""
 
 from __future__ import annotations
 

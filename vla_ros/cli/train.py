@@ -1,4 +1,4 @@
-"""Train a policy for the simulated arm, from nothing to a checkpoint (--help teaches)."""
+"""Train a policy for the simulated arm, or on a LeRobot dataset."""
 
 from __future__ import annotations
 

@@ -104,7 +104,9 @@ class EpisodeWorker:
 
 
 def _make_driver(job: EpisodeJob, simulator: Simulator) -> Driver:
-    name = job.policy or ("learned" if job.checkpoint is not None else None)
+    name = job.policy
+    if name is None and job.checkpoint is not None:
+        name = "learned"
     if name is None:
         return expert_driver(job.rollout.dt_s)
     context = PolicyContext(

@@ -145,6 +145,10 @@ class TrainConfig:
         """Check, and replace language "auto": checkpoints and unfinished runs keep the language that was chosen."""
         if isinstance(self.data, str):
             object.__setattr__(self, "data", DataConfig(self.data))
+        require(
+            self.data is None or isinstance(self.data, DataConfig),
+            f"data must be a folder, a mapping or null; got {self.data}.",
+        )
         object.__setattr__(self, "network", resolve_language(self.network))
         for name in ("image_size", "steps", "batch"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}.")

@@ -10,11 +10,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.data.lerobot import video as lerobot_video
+from vla_ros.data.lerobot.arrow import pa, pq
 from vla_ros.data.lerobot.writer import COUNTERS, VERSION, Bytes, DatasetHeader, Frames
 
 

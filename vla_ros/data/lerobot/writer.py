@@ -25,13 +25,8 @@ import numpy.typing as npt
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.data.lerobot import video as lerobot_video
+from vla_ros.data.lerobot.arrow import pa, pq
 from vla_ros.data.lerobot.statistics import FeatureStatistics
-
-try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-except ModuleNotFoundError:
-    raise ConfigError('LeRobot datasets need pyarrow: pip install "vla_ros[lerobot]".') from None
 
 VERSION = "v3.0"
 FILES_PER_CHUNK = 1000
