@@ -132,7 +132,7 @@ class TrainConfig:
     auxiliary: float = 0.3
     late: float = 0.3
     joint_weights: Mapping[str, float] = field(default_factory=lambda: {"gripper": 2.0})
-    bf16: str | bool = "auto"
+    bf16: str = "auto"
     evaluate: int = 40
     demos: DemoConfig = field(default_factory=DemoConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -157,8 +157,8 @@ class TrainConfig:
             require(getattr(self, name) >= 0, f"{name} must not be negative; got {getattr(self, name)}.")
         require(0.0 <= self.ema < 1.0, f"ema must be in [0, 1); got {self.ema}.")
         require(all(w > 0.0 for w in self.joint_weights.values()), "joint_weights must be greater than zero.")
-        # YAML reads a bare `on` as true.
-        object.__setattr__(self, "bf16", {True: "on", False: "off"}.get(self.bf16, self.bf16))  # type: ignore[call-overload]
+        if isinstance(self.bf16, bool):  # YAML reads a bare `on` as true
+            object.__setattr__(self, "bf16", "on" if self.bf16 else "off")
         if self.bf16 not in ("auto", "on", "off"):
             raise UnknownName("value of bf16", str(self.bf16), ("auto", "on", "off"))
 
@@ -184,7 +184,8 @@ class TrainConfig:
 
 def _dataclass_of(hint: Any) -> type | None:
     """The dataclass in the type of a field, if there is one."""
-    return next((option for option in (hint, *get_args(hint)) if is_dataclass(option)), None)  # type: ignore[arg-type]
+    options = (hint, *get_args(hint))
+    return next((option for option in options if isinstance(option, type) and is_dataclass(option)), None)
 
 
 def _override(data: dict[str, Any], text: str) -> None:

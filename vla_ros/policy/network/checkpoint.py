@@ -128,10 +128,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 def _embeddings(data: Any, config: ModelConfig, name: str) -> dict[str, Embedding]:
     rows: dict[str, Embedding] = {}
-    kind, size = np.int64 if config.network.language == "backbone" else np.float32, config.network.embedding_size
+    tokens, size = config.network.language == "backbone", config.network.embedding_size
     try:
         for instruction, row in dict(data or {}).items():
-            rows[str(instruction)] = np.array(row, dtype=np.float64).astype(kind)
+            values = np.array(row, dtype=np.float64)
+            rows[str(instruction)] = values.astype(np.int64) if tokens else values.astype(np.float32)
     except (TypeError, ValueError):
         raise ConfigError(f"the instructions in {name} are not numbers.") from None
     if not all(row.shape == (size,) and np.isfinite(row).all() for row in rows.values()):

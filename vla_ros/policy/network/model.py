@@ -93,9 +93,9 @@ class VlaNetwork(nn.Module):
         )
         # The head owns the encoding: a module in two places would be saved twice.
         self.head = cls(encoding, transformer.width, network)
-        self.mixture = Mixture(
-            transformer.width, encoding.steps, tuple(network.mixture.horizons), network.mixture.fusion
-        )
+        horizons, fusion = network.mixture.horizons, network.mixture.fusion
+        assert isinstance(horizons, tuple)  # `resolve` has replaced "auto"
+        self.mixture = Mixture(transformer.width, encoding.steps, horizons, fusion)
         self.auxiliary = nn.Linear(transformer.width, config.auxiliary) if config.auxiliary else None
 
     @property
