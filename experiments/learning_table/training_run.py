@@ -14,9 +14,10 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -33,7 +34,8 @@ from vla_ros.policy.network.checkpoint import CheckpointInfo, load_checkpoint, s
 from vla_ros.sim.base import EVALUATION_SEED
 from vla_ros.train.batches import BatchMaker
 from vla_ros.train.learner import Learner
-from vla_ros.train.run_state import defer_interrupts, read_state, write_state
+from vla_ros.train.loop import Milestone, ProcessorTimePace, TrainingLoop
+from vla_ros.train.run_state import read_state, write_state
 
 TIMED_INFERENCES = 60
 """Number of timed inferences, after a tenth of it to warm up."""
@@ -156,30 +158,33 @@ class TrainingRun:
 
     def _learn(self, learner: Learner, data: DemoDataset, state: Path, spent: float) -> float:
         """Train until the time is used; returns the total processor time spent [s]."""
-        b, total = self.budget, 60.0 * self.run.suite.minutes
-        saved, losses = spent, []
-        due = [share for share in b.checks if share > max((c["share"] for c in self.record["checks"]), default=-1.0)]
+        budget, total = self.budget, 60.0 * self.run.suite.minutes
+        pace, losses = ProcessorTimePace(total, spent), list[float]()
+
+        def save_state() -> None:
+            self._save_state(learner, state, pace.spent_s)
+
+        def add_to_curve(parts: Mapping[str, float], _rate: float) -> None:
+            losses.append(parts["action"])
+            curve = self.record["curve"]
+            if pace.spent_s - (60.0 * curve[-1][0] if curve else 0.0) >= budget.point_s:
+                curve.append([round(pace.spent_s / 60.0, 3), learner.step_count, round(statistics.fmean(losses), 5)])
+                losses.clear()
+
+        def check(share: float) -> None:
+            save_state()
+            self._check(learner, data, share, pace.spent_s)
+
+        done = max((c["share"] for c in self.record["checks"]), default=-1.0)
+        milestones = [Milestone(share, partial(check, share)) for share in budget.checks if share > done]
         try:
-            while spent < total:
-                begin = time.process_time()
-                with defer_interrupts():
-                    losses.append(learner.step(spent / total)["action"])
-                    spent += time.process_time() - begin
-                curve = self.record["curve"]
-                if spent - (60.0 * curve[-1][0] if curve else 0.0) >= b.point_s:
-                    curve.append([round(spent / 60.0, 3), learner.step_count, round(statistics.fmean(losses), 5)])
-                    losses = []
-                if spent - saved >= b.save_s:
-                    self._save_state(learner, state, spent)
-                    saved = spent
-                if due and spent / total >= due[0]:
-                    self._save_state(learner, state, spent)
-                    saved = spent
-                    self._check(learner, data, due.pop(0), spent)
+            TrainingLoop(learner, pace, save_state, budget.save_s, add_to_curve, milestones=milestones).run()
+            for milestone in milestones:  # due since the last step
+                milestone.action()
         finally:
             # Also when interrupted, so that no step is lost.
-            self._save_state(learner, state, spent)
-        return spent
+            save_state()
+        return pace.spent_s
 
     def _save_state(self, learner: Learner, state: Path, spent: float) -> None:
         tensors, plain = learner.state()

@@ -80,7 +80,7 @@ class MultiProcess(SingleProcess):
             from accelerate import Accelerator, InitProcessGroupKwargs
         except ModuleNotFoundError:
             raise ConfigError(
-                'training on several processes needs accelerate: pip install "vla_ros[machines]".'
+                'training on several processes needs accelerate: pip install "vla_ros[distributed]".'
             ) from None
         # Rank 0 records while the others wait, which may take an hour.
         timeout = InitProcessGroupKwargs(timeout=timedelta(hours=6))
