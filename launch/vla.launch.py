@@ -70,8 +70,8 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *(
-                DeclareLaunchArgument(name, default_value=default, description=what, choices=choices)
-                for name, (default, what, choices) in ARGUMENTS.items()
+                DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
+                for name, (default, description, choices) in ARGUMENTS.items()
             ),
             *(
                 Node(

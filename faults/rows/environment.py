@@ -79,7 +79,7 @@ FAULTS = (
         all_of(fill_disk, kill("supervisor_node", signal.SIGTERM)),
         "stopped",
         0.2,
-        "asked to end",
+        "shutting down",
         setup=DISK,
     ),
 )

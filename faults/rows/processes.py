@@ -15,7 +15,7 @@ FAULTS = (
     Fault("simulator stalled for 1 s", stall("sim_node", 1.0), "stopped", 0.5, "no joint state"),
     Fault("supervisor stalled for 0.5 s", stall("supervisor_node", 0.5), "stopped", 0.8, "loop stalled"),
     Fault("supervisor killed", kill("supervisor_node"), "silent", 0.1),
-    Fault("supervisor terminated", kill("supervisor_node", signal.SIGTERM), "stopped", 0.2, "asked to end"),
+    Fault("supervisor terminated", kill("supervisor_node", signal.SIGTERM), "stopped", 0.2, "shutting down"),
     Fault(
         "second publisher on the robot's topic",
         add_command_publisher,

@@ -35,7 +35,7 @@ FAULTS = (
     controller("supervisor killed", SUPERVISOR_KILLED, "silent", 0.1),
     controller("supervisor killed while stopping", all_of(STOP, UNDER_WAY, SUPERVISOR_KILLED), "silent", 0.4),
     controller("supervisor killed while braking", all_of(ESTOP, UNDER_WAY, SUPERVISOR_KILLED), "silent", 0.4),
-    controller("supervisor terminated", kill("supervisor_node", signal.SIGTERM), "stopped", 0.2, "asked to end"),
+    controller("supervisor terminated", kill("supervisor_node", signal.SIGTERM), "stopped", 0.2, "shutting down"),
     controller("supervisor stalled for 0.5 s", stall("supervisor_node", 0.5), "stopped", 0.8, "loop stalled"),
     controller("planner killed", kill("planner_node"), **PLAN_ENDS),
     controller("planner and supervisor killed", all_of(kill("planner_node"), SUPERVISOR_KILLED), "silent", 0.1),

@@ -84,13 +84,28 @@ def move_joint(client: GraphClient, joint: int = 0, angle_rad: float = 0.8) -> N
 
 
 def is_moving(client: GraphClient) -> bool:
-    """Whether the newest command is faster than 0.3 rad/s."""
-    return bool(client.commands) and max(map(abs, client.commands[-1].velocity)) > 0.3
+    """Whether the newest command is faster than 0.3 rad/s, and not older than 0.2 s."""
+    client.process_pending()
+    if not client.commands or client.now_ns() - convert.to_ns(client.commands[-1].header.stamp) > 2 * 10**8:
+        return False
+    return max(map(abs, client.commands[-1].velocity)) > 0.3
 
 
 def start_motion(client: GraphClient, joint: int = 0, angle_rad: float = 0.8) -> None:
-    """Send chunks from the end of the active plan until the arm moves: on a busy machine a plan may come too late."""
-    client.repeat_until(lambda: move_joint(client, joint, angle_rad), lambda: is_moving(client), "motion")
+    """Send chunks from the end of the active plan until the arm moves: on a busy machine a plan may come too late.
+
+    If a starved simulator caused a stop, the arm is armed again; any other stop fails.
+    """
+
+    def stimulus() -> None:
+        if client.active_plan is None or not client.active_plan.points:
+            client.wait_until(lambda: client.mode != "stopping", "rest")
+            assert client.mode == "running" or "no joint state" in client.state["reason"], client.state
+            client.wait_for_full_speed()
+            client.wait_until(lambda: client.active_plan is not None and client.active_plan.points, "an active plan")
+        move_joint(client, joint, angle_rad)
+
+    client.repeat_until(stimulus, lambda: is_moving(client), "motion", timeout_s=40.0)
 
 
 def counter(client: GraphClient, name: str) -> int:

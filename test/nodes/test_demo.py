@@ -67,15 +67,17 @@ class Demo:
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError, ValueError):
                 if (entry / "cwd").resolve() == self.out:
-                    words = (entry / "cmdline").read_bytes().decode().split("\0")
-                    found[words[words.index("-m") + 1]] = int(entry.name)
+                    arguments = (entry / "cmdline").read_bytes().decode().split("\0")
+                    found[arguments[arguments.index("-m") + 1]] = int(entry.name)
         return found
 
-    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+    def wait_until(self, condition: Callable[[], object], description: str, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, f"{what} did not happen: {self.text}"
-            assert self.process.poll() is None or what == "the end of every process", self.process.communicate()[0]
+            assert time.monotonic() < deadline, f"{description} did not happen: {self.text}"
+            assert self.process.poll() is None or description == "the end of every process", self.process.communicate()[
+                0
+            ]
             time.sleep(0.05)
 
 
@@ -180,7 +182,7 @@ def test_however_it_is_ended_nothing_is_left_running(start, when: str, how: str,
     run.wait_until(lambda: not run.nodes(), "the end of every process", 20.0)
     if when == "moving":
         supervisor = json.loads((run.out / "supervisor.json").read_text())
-        assert (supervisor["mode"], supervisor["reason"]) == ("stopped", "the supervisor was asked to end")
+        assert (supervisor["mode"], supervisor["reason"]) == ("stopped", "the supervisor is shutting down")
 
 
 @pytest.mark.parametrize("name", ["policy", "supervisor"])

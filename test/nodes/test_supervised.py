@@ -182,7 +182,7 @@ def test_ending_the_supervisor_in_motion_brings_the_arm_to_rest_first(graph: Gra
     client.wait(0.5)
     client.process_pending()
     assert "stopped" in client.modes
-    # The approach to a rest is slow: what must be still is its end. At 150 rad/s^3 even a last step that came 15 ms
+    # The approach to a rest is slow; its end must be at rest. At 150 rad/s^3 even a last step that came 15 ms
     # late is below this speed [rad/s]; a stop that is cut off 40 ms early is at 0.12.
     last_step = np.diff(client.positions()[-2:], axis=0)
     assert np.abs(last_step).max() / (np.diff(client.stamps()[-2:])[0] / NS) < 0.02

@@ -32,7 +32,7 @@ from vla_ros.nodes.common.node_loop import Loop, PollingSubscription, RosTime, s
 from vla_ros.nodes.common.node_loop import main as run
 from vla_ros.nodes.common.parameters import check_log_dir, load_params
 from vla_ros.policy.active_plan_tracker import ActivePlanTracker
-from vla_ros.policy.base import PolicyContext, TargetPath, check_chunk, make_policy, require_committed_prefix
+from vla_ros.policy.base import PolicyContext, TargetPath, infer_chunk, make_policy, require_committed_prefix
 from vla_ros.policy.inference_monitor import InferenceConfig, InferenceMonitor
 from vla_ros.system.processes import set_cpu_affinity
 
@@ -198,7 +198,7 @@ class PolicyNode(Loop):
         begin_s, begin_ns = time.monotonic(), self._time.now_ns()
         prefix = None if self._tracker is None else self._tracker.committed_prefix(begin_ns)
         try:
-            chunk = check_chunk(self._params.policy, self._policy.infer(observation, prefix))
+            chunk = infer_chunk(self._params.policy, self._policy, observation, prefix)
         except RecordError as error:
             self._refuse(Refusal("policy", str(error)))
             return

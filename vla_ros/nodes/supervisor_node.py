@@ -143,7 +143,7 @@ class SupervisorNode(Loop):
             self._publish()
         except Exception as error:  # no error may prevent the next command
             self._node.get_logger().error(traceback.format_exc(), throttle_duration_sec=1.0)
-            self._core.refused["internal"] += 1
+            self._core.refusal_counts["internal"] += 1
             self._core.stop(self._time.now_ns(), f"internal error: {error}")
 
     def _send_command(self) -> None:
@@ -208,7 +208,7 @@ class SupervisorNode(Loop):
             self._messages = {plan.start_ns: message}
 
     def _refuse(self, reason: str, detail: str) -> None:
-        self._core.refused[reason] += 1
+        self._core.refusal_counts[reason] += 1
         self._node.get_logger().warning(detail, throttle_duration_sec=1.0)
 
     def _publish_plan(self) -> None:
@@ -241,7 +241,7 @@ class SupervisorNode(Loop):
     def may_end(self) -> bool:
         """Stop the arm along its path first; True once it is at rest."""
         if self._core.mode is Mode.RUNNING:
-            self._core.stop(self._time.now_ns(), "the supervisor was asked to end")
+            self._core.stop(self._time.now_ns(), "the supervisor is shutting down")
         return self._core.at_rest
 
     def close(self) -> None:

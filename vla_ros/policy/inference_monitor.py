@@ -12,7 +12,7 @@ from vla_ros.core.records import NS, Chunk, Refusal
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """When a policy is queried, and what its chunks are measured against.
+    """Rate of the inferences, added delays, and the time to the hand-over.
 
     Attributes:
         rate_hz: Maximum number of inferences per second [Hz].
@@ -45,7 +45,7 @@ class InferenceConfig:
 
 
 class InferenceMonitor:
-    """Holds a chunk until its added delay is over, and counts what happened.
+    """Holds a chunk until its added delay is over, and counts inferences, short chunks and refusals.
 
     Attributes:
         counts: Inferences, short chunks and refusals by reason.

@@ -123,8 +123,8 @@ class Fuzzer:
         violations: Number of violations by name, see `CommandStream`; limits by quantity; "not at rest without input".
         peaks: Maximum ratio to the limit, by quantity.
         modes: Number of ticks in each mode.
-        refused: Number of refusals by reason.
-        faulted: Number of faults that the monitors detected, by name.
+        refusal_counts: Number of refusals by reason.
+        fault_counts: Number of faults that the monitors detected, by name.
         injected: Number of injected faults by name.
         stalls: Number of stalls of the command loop.
         restarts: Number of supervisors started.
@@ -153,8 +153,8 @@ class Fuzzer:
         self.peaks = dict.fromkeys(QUANTITIES, 0.0)
         self.stalls = self.restarts = 0
         self.modes: Counter[str] = Counter()
-        self.refused: Counter[str] = Counter()
-        self.faulted: Counter[str] = Counter()
+        self.refusal_counts: Counter[str] = Counter()
+        self.fault_counts: Counter[str] = Counter()
         self.injected: Counter[str] = Counter()
         self.delayed_chunks: deque[Chunk] = deque(maxlen=20)
         self.plans: deque[Plan] = deque(maxlen=10)
@@ -174,7 +174,7 @@ class Fuzzer:
     def start_supervisor(self) -> None:
         """Start a new supervisor, as after a restart of the process."""
         self.supervisor = Supervisor(self.limits, _SUPERVISOR)
-        self.supervisor.refused, self.supervisor.faulted = self.refused, self.faulted
+        self.supervisor.refusal_counts, self.supervisor.fault_counts = self.refusal_counts, self.fault_counts
         self.drift_ns = 0
         self.restarts += 1
 
@@ -242,7 +242,7 @@ class Fuzzer:
             scale = supervisor.speed_scaling.scale(self.now)
             plan = self.planner.plan(chunk.time_scaled(scale), active_plan, self.now)
             if isinstance(plan, Refusal):
-                self.refused[f"planner: {plan.reason}"] += 1
+                self.refusal_counts[f"planner: {plan.reason}"] += 1
                 continue
             supervisor.speed_scaling.handover_error(self.planner.handover_error(chunk, active_plan, self.now))
             self.plans.append(plan)
@@ -285,7 +285,7 @@ class Fuzzer:
         try:
             self.supervisor.joint_state(changes[fault]() if fault in changes else state, self.now)
         except RecordError:
-            self.refused["joint state: invalid record"] += 1
+            self.refusal_counts["joint state: invalid record"] += 1
 
     def update_monitors(self) -> None:
         """Update the polled monitors, as the node does, and send the heartbeat of the emergency button."""

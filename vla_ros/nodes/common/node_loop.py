@@ -37,7 +37,7 @@ M = TypeVar("M")
 
 
 class Loop:
-    """A node as `main` runs it: one `step` per deadline until the process is asked to end.
+    """A node as `main` runs it: one `step` per deadline until the process receives a signal to end.
 
     Attributes:
         period_ns: Time between deadlines [ns].
@@ -50,7 +50,7 @@ class Loop:
         raise NotImplementedError
 
     def may_end(self) -> bool:
-        """Whether the loop may end now; polled before every further step once a signal asked the process to end."""
+        """Whether the loop may end now; polled before every further step once a signal to end was received."""
         return True
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ def set_realtime(priority: int) -> str:
 
 
 class _StopSignal:
-    """Records that SIGINT or SIGTERM asked the loop to end."""
+    """Records that SIGINT or SIGTERM was received."""
 
     def __init__(self) -> None:
         self.received = False
@@ -182,7 +182,7 @@ class _StopSignal:
 
 
 def loop(node: Loop, stop: _StopSignal, context: Context) -> None:
-    """Step at absolute deadlines until asked to stop; deadlines missed by a complete period are skipped."""
+    """Step at absolute deadlines until a signal to end; deadlines missed by a complete period are skipped."""
     deadline = time.monotonic_ns() + node.period_ns
     while context.ok() and not (stop.received and node.may_end()):
         wait = deadline - time.monotonic_ns()

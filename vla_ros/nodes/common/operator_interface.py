@@ -84,7 +84,7 @@ class OperatorInterface:
         return SetParametersResult(successful=True)
 
     def _refuse(self, reason: str) -> SetParametersResult:
-        self._core.refused["parameter"] += 1
+        self._core.refusal_counts["parameter"] += 1
         self._node.get_logger().warning(reason, throttle_duration_sec=1.0)
         return SetParametersResult(successful=False, reason=reason)
 

@@ -55,8 +55,8 @@ class StatusPublisher:
             "tracking_error": f"{core.monitors.tracking_error:.3f}",
             "faults": "; ".join(fault.detail for fault in core.faults),
             "accepted": core.accepted,
-            **{f"refused.{k}": v for k, v in core.refused.items()},
-            **{f"fault.{k}": v for k, v in core.faulted.items()},
+            **{f"refused.{k}": v for k, v in core.refusal_counts.items()},
+            **{f"fault.{k}": v for k, v in core.fault_counts.items()},
             "wake_latency_ms": f"{self.wake_latency.newest(LATENCY_WINDOW).max(initial=0) / 1e6:.2f}",
         }
         values = [KeyValue(key=k, value=str(v)) for k, v in counters.items()]
@@ -87,8 +87,8 @@ class StatusPublisher:
             "mode": core.mode.value,
             "reason": core.reason,
             "accepted": core.accepted,
-            "refused": dict(core.refused),
-            "faulted": dict(core.faulted),
+            "refused": dict(core.refusal_counts),
+            "faulted": dict(core.fault_counts),
             "switch_discontinuity": core.switch_discontinuity.tolist(),
         }
         (folder / "supervisor.json").write_text(json.dumps(summary, indent=1))
