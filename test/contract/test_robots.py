@@ -185,7 +185,7 @@ def test_a_complete_session_keeps_every_limit_and_ends_at_rest(limits: Limits, e
     supervisor, sent = run_session(limits, end)
     assert supervisor.mode is mode
     assert supervisor.at_rest
-    assert not supervisor.faulted["invalid_command"]
+    assert not supervisor.fault_counts["invalid_command"]
     found = check_limits(np.array([c.stamp_ns for c in sent]), np.stack([c.state.position for c in sent]), limits)
     assert not any(found.violations.values()), (found.violations, found.peak_ratio)
     assert not sent[-1].state.velocity.any()

@@ -216,7 +216,7 @@ def test_a_plan_into_the_wall_is_refused_and_leaves_the_active_plan_unchanged() 
     assert refusal is not None
     assert refusal.reason == "clearance"
     assert supervisor.active_plan() is before
-    assert supervisor.refused["clearance"] == 1
+    assert supervisor.refusal_counts["clearance"] == 1
     assert supervisor.accepted == 0
     assert supervisor.mode is Mode.RUNNING
     assert supervisor.plan(straight(CLEAR, CLEAR + 0.1, T0 + NS // 50), T0 + 2) is None

@@ -125,7 +125,7 @@ def test_a_fault_while_running_has_the_action_and_recovery_of_its_rule(name: str
     assert supervisor.mode is (Mode.ESTOPPED if rule.action is Action.ESTOP else Mode.STOPPING)
     assert [f.name for f in supervisor.faults if f.rule.action > Action.WARN] == [name]
     assert supervisor.reason == supervisor.faults[0].detail
-    assert supervisor.faulted[name] == 1
+    assert supervisor.fault_counts[name] == 1
     for now in range(T0 + 4 * MS, T0 + 150 * MS, 2 * MS):
         supervisor.tick(now)
     assert not supervisor.arm(now).success
@@ -140,7 +140,7 @@ def test_a_fault_while_running_has_the_action_and_recovery_of_its_rule(name: str
     assert supervisor.mode is (Mode.ESTOPPED if rule.action is Action.ESTOP else Mode.STOPPED), (
         "no recovery without a request"
     )
-    assert supervisor.faulted[name] == 1
+    assert supervisor.fault_counts[name] == 1
     if rule.recovery is Recovery.RESET:
         assert not supervisor.arm(now).success
     if rule.recovery is Recovery.RESET or name == "tracking_error":

@@ -132,7 +132,7 @@ def test_an_invalid_plan_is_refused_with_its_reason_and_has_no_effect(reason: st
         assert refusal.reason == reason
         assert refusal.detail.endswith(".")
         assert supervisor.active_plan() is before
-    assert supervisor.refused[reason] == len(invalid_plans(good)[reason])
+    assert supervisor.refusal_counts[reason] == len(invalid_plans(good)[reason])
     assert supervisor.accepted == 0
     assert supervisor.plan(good, T0) is None
     assert supervisor.accepted == 1

@@ -127,7 +127,7 @@ def test_a_plan_beyond_the_maximum_command_step_is_a_loop_stall(share: float, mo
     supervisor.joint_state(measured(supervisor.monitors.measured.positions, later), later)
     supervisor.tick(later)
     assert supervisor.mode is mode
-    assert supervisor.faulted["loop_stall"] == (mode is Mode.STOPPED)
+    assert supervisor.fault_counts["loop_stall"] == (mode is Mode.STOPPED)
 
 
 def test_an_emergency_stop_while_stopping_shortens_the_stop() -> None:
@@ -214,7 +214,7 @@ def test_a_loop_stall_during_a_slow_motion_is_a_stop(stall_s: float, mode: Mode)
     command = supervisor.tick(later)
     assert np.abs(command.state.position - before.state.position).max() <= supervisor.config.max_command_step_rad
     assert supervisor.mode is mode
-    assert supervisor.faulted["loop_stall"] == (mode is Mode.STOPPING)
+    assert supervisor.fault_counts["loop_stall"] == (mode is Mode.STOPPING)
     assert ("stalled for 0.301 s" in supervisor.reason) == (mode is Mode.STOPPING)
 
 
@@ -225,7 +225,7 @@ def test_a_loop_stall_at_rest_has_no_effect() -> None:
     supervisor.joint_state(measured(plan.at(plan.end_ns).position, later), later)
     supervisor.tick(later)
     assert supervisor.mode is Mode.RUNNING
-    assert not supervisor.faulted["loop_stall"]
+    assert not supervisor.fault_counts["loop_stall"]
 
 
 def test_loss_of_an_input_stops_the_arm_before_the_end_of_its_plan() -> None:

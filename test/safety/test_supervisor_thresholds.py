@@ -104,8 +104,8 @@ def test_initial_values() -> None:
     assert not supervisor.switch_discontinuity.any()
     assert supervisor.switch_discontinuity.shape == (3,)
     assert supervisor.at_rest
-    assert not supervisor.refused
-    assert not supervisor.faulted
+    assert not supervisor.refusal_counts
+    assert not supervisor.fault_counts
     assert not supervisor.faults
 
 
@@ -184,7 +184,7 @@ def test_an_invalid_command_is_not_sent_and_latches() -> None:
     supervisor._motions = [Plan.hold(LIMITS.joints, START + 0.09, T0)]
     assert supervisor.tick(T0 + 2 * MS) is None
     assert supervisor.mode is Mode.ESTOPPED
-    assert supervisor.faulted["invalid_command"] == 1
+    assert supervisor.fault_counts["invalid_command"] == 1
     assert "not sent" in supervisor.reason
     assert supervisor.tick(T0 + 4 * MS) is None
     assert not supervisor.arm(T0 + 4 * MS).success
@@ -211,12 +211,12 @@ def test_a_lasting_fault_is_counted_once() -> None:
     for k in range(1, 5):
         supervisor.monitors.other_publishers(1)
         supervisor.tick(T0 + k * 2 * MS)
-    assert supervisor.faulted["second_publisher"] == 1
+    assert supervisor.fault_counts["second_publisher"] == 1
     supervisor.monitors.other_publishers(0)
     supervisor.tick(T0 + 10 * MS)
     supervisor.monitors.other_publishers(1)
     supervisor.tick(T0 + 12 * MS)
-    assert supervisor.faulted["second_publisher"] == 2
+    assert supervisor.fault_counts["second_publisher"] == 2
 
 
 def test_the_latency_is_from_image_capture_to_the_start_of_the_plan() -> None:
@@ -272,7 +272,7 @@ def test_exactly_the_maximum_command_step_is_no_stall_but_an_invalid_command() -
     supervisor._last = dataclasses.replace(supervisor._last, state=supervisor._last.state._replace(position=zero))
     supervisor._motions = [hold(T0, zero + 0.1)]
     assert supervisor.tick(T0 + 2 * MS) is None
-    assert dict(supervisor.faulted) == {"invalid_command": 1}
+    assert dict(supervisor.fault_counts) == {"invalid_command": 1}
 
 
 def test_arming_directly_after_a_stop_ends_the_expectation_of_rest() -> None:

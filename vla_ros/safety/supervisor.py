@@ -74,8 +74,8 @@ class Supervisor:
         mode: The current mode.
         reason: Why the mode was entered.
         faults: The faults that are present, the most severe first.
-        refused: Number of refused plans and joint states by reason.
-        faulted: Number of occurrences of each fault.
+        refusal_counts: Number of refused plans and joint states by reason.
+        fault_counts: Number of occurrences of each fault.
         accepted: Number of accepted plans.
         switch_discontinuity: Maximum step of p, v and a at the switches to accepted plans, shape (3,) [rad, rad/s,
             rad/s^2].
@@ -89,8 +89,8 @@ class Supervisor:
         self.config = config or SupervisorConfig()
         self.mode = Mode.INACTIVE
         self.reason = "no joint state yet"
-        self.refused: Counter[str] = Counter()
-        self.faulted: Counter[str] = Counter()
+        self.refusal_counts: Counter[str] = Counter()
+        self.fault_counts: Counter[str] = Counter()
         self.faults: list[Fault] = []
         self.accepted = 0
         self.monitors = Monitors(limits, self.config.monitors)
@@ -218,7 +218,7 @@ class Supervisor:
             self._motions = self._motions[self._motions.index(motion) :]
         command = Command(now_ns, motion.at(now_ns))
         if not command_permitted(command, self._last, self.limits):
-            self.faulted["invalid_command"] += 1
+            self.fault_counts["invalid_command"] += 1
             self._motions = []
             self._transition(Event.ESTOP, "an invalid command was not sent")
             return None
@@ -262,7 +262,7 @@ class Supervisor:
         """Update the faults and take the action of the most severe one, by the table in `fault_rules.py`."""
         before, self.faults = self.faults, self.monitors.faults(now_ns, running=self.mode is Mode.RUNNING)
         known = {fault.name for fault in before}
-        self.faulted.update(fault.name for fault in self.faults if fault.name not in known)
+        self.fault_counts.update(fault.name for fault in self.faults if fault.name not in known)
         worst = self.faults[0] if self.faults else None
         if worst is None or worst.rule.action is Action.WARN:
             self._transition(Event.INPUTS_OK, "inputs are valid")
@@ -290,7 +290,7 @@ class Supervisor:
             stall_s <= self.config.max_loop_stall_s or np.array_equal(motion.at(motion.end_ns).position, held)
         ):
             return
-        self.faulted["loop_stall"] += 1
+        self.fault_counts["loop_stall"] += 1
         reason = f"the command loop stalled for {stall_s:.3f} s"
         if near:
             self.stop(now_ns, reason)
@@ -326,5 +326,5 @@ class Supervisor:
 
     def _count_refusal(self, refusal: Refusal | None) -> Refusal | None:
         if refusal:
-            self.refused[refusal.reason] += 1
+            self.refusal_counts[refusal.reason] += 1
         return refusal
