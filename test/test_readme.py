@@ -10,7 +10,7 @@ import pytest
 from vla_ros.api import Observation, Plan, Planner, Robot, certify
 from vla_ros.cli import commands
 from vla_ros.config import load_robot
-from vla_ros.policy.base import Policy, PolicyContext, check_chunk, make_policy
+from vla_ros.policy.base import Policy, PolicyContext, infer_chunk, make_policy
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def test_the_policy_example_produces_chunks_that_become_certified_plans(
     policy = my_policy(tmp_path, monkeypatch, limits.joints)
     policy.reset()
     assert policy.cameras == ("front",)
-    chunk = check_chunk("mine", policy.infer(observation(limits.joints, start)))
+    chunk = infer_chunk("mine", policy, observation(limits.joints, start))
     assert (chunk.stamp_ns, chunk.joints) == (NOW_NS - 80_000_000, limits.joints)
     np.testing.assert_allclose(chunk.offsets_s, 0.05 * np.arange(1, 17))
     np.testing.assert_allclose(chunk.positions[-1], 0.8 * start)

@@ -67,8 +67,8 @@ def test_fusion_of_tokens_mixes_probabilities(head: str) -> None:
     shape = (2, 3, net.encoding.steps, 3, 64)
     outputs = torch.randn(shape, generator=torch.Generator().manual_seed(0)).log_softmax(dim=-1)
     weights = net.mixture.weights(5.0 * torch.randn(2, 3, net.encoding.steps * 3, 32))
-    wanted = (outputs.exp() * weights[..., None, None]).sum(dim=1)
-    torch.testing.assert_close(net.head.fuse(outputs, weights).exp(), wanted)
+    expected = (outputs.exp() * weights[..., None, None]).sum(dim=1)
+    torch.testing.assert_close(net.head.fuse(outputs, weights).exp(), expected)
     torch.testing.assert_close(net.head.fuse(outputs, weights)[:, -1], outputs[:, -1, -1])
 
 

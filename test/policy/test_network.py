@@ -90,10 +90,10 @@ def test_the_loss_of_a_mixture_is_that_of_the_mixture_and_of_each_horizon(head: 
         mixed = net.head.errors(net.head.fuse(outputs, shares), target, weights)
         each = net.head.errors(outputs, target[:, None], weights)
         reach = net.head.horizon_rows(net.mixture.active)
-        wanted = mixed.mean(dim=1) + sum(each[:, n, r].mean(dim=1) for n, r in enumerate(reach))
+        expected = mixed.mean(dim=1) + sum(each[:, n, r].mean(dim=1) for n, r in enumerate(reach))
         torch.manual_seed(3)
         joints, labels = (torch.from_numpy(x) for x in data(4))
-        torch.testing.assert_close(net.loss(net.encode(*observation(4)), joints, labels, weights), wanted)
+        torch.testing.assert_close(net.loss(net.encode(*observation(4)), joints, labels, weights), expected)
 
 
 def test_the_balance_loss_counts_with_its_weight() -> None:
@@ -139,8 +139,8 @@ def test_a_flow_with_the_true_velocity_reaches_its_target_and_grippers_are_the_l
 
     with torch.no_grad():
         actions = net.head.decode(forward, noise)
-    wanted = torch.where(net.head.gripper, torch.ones_like(target), target)
-    torch.testing.assert_close(net.encoding.normalise(actions.mixture), wanted, atol=1e-5, rtol=0.0)
+    expected = torch.where(net.head.gripper, torch.ones_like(target), target)
+    torch.testing.assert_close(net.encoding.normalise(actions.mixture), expected, atol=1e-5, rtol=0.0)
     torch.testing.assert_close(actions.horizons, actions.mixture[:, None].expand(-1, 3, -1, -1), atol=1e-5, rtol=0.0)
 
 
@@ -165,14 +165,14 @@ def test_tokens_are_those_of_the_tokenizer_and_basis_major(head: str) -> None:
     net = model(head)
     joints, labels = (torch.from_numpy(x) for x in data(3))
     relative = labels - net.reference(joints)
-    wanted = net.encoding.tokenizer.encode(relative.numpy())
+    expected = net.encoding.tokenizer.encode(relative.numpy())
     target = net.head.train_pass(lambda _tokens: (torch.zeros(0), torch.zeros(0)), net.encoding.to_steps(relative))[2]
-    np.testing.assert_array_equal(target.flatten(1).numpy(), wanted)
+    np.testing.assert_array_equal(target.flatten(1).numpy(), expected)
     # Token s J + j is that of step s of joint j, and certain logits give the decoded chunk.
     right = torch.nn.functional.one_hot(target, 64).float().clamp_min(1e-9).log()[:, None]
     actions = net.head.decode(lambda _tokens: (right, torch.ones(3, 1, right.shape[2])), torch.zeros(3, 1, 1))
     np.testing.assert_allclose(
-        net.encoding.waypoints(actions.mixture).numpy(), net.encoding.tokenizer.decode(wanted), atol=1e-5
+        net.encoding.waypoints(actions.mixture).numpy(), net.encoding.tokenizer.decode(expected), atol=1e-5
     )
     hidden = torch.randn(1, net.encoding.steps * 3, 32)
     moved = hidden.clone()

@@ -9,7 +9,8 @@ import torch
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import Chunk, Observation
-from vla_ros.policy.base import Policy, PolicyContext, check_chunk, make_policy, policy, require_committed_prefix
+from vla_ros.core.trajectory import Plan
+from vla_ros.policy.base import Policy, PolicyContext, infer_chunk, make_policy, policy, require_committed_prefix
 from vla_ros.policy.encoders.base import image_encoders
 from vla_ros.policy.heads.base import action_heads
 from vla_ros.policy.hold import HoldPolicy
@@ -212,10 +213,28 @@ def test_a_policy_in_other_units_or_with_other_arguments_is_refused() -> None:
 
 
 def test_a_result_that_is_no_chunk_is_refused_in_one_sentence() -> None:
-    chunk = make_policy("hold", PolicyContext(JOINTS)).infer(observe(cameras=()))
-    assert check_chunk("hold", chunk) is chunk
+    class Wrong(HoldPolicy):
+        def infer(self, observation: Observation) -> np.ndarray:
+            return np.zeros((8, 3))
+
+    assert infer_chunk("hold", HoldPolicy(JOINTS), observe(cameras=())).joints == JOINTS
     with pytest.raises(ConfigError, match=r'policy "mine" must return a Chunk, .* it returned ndarray'):
-        check_chunk("mine", np.zeros((8, 3)))
+        infer_chunk("mine", Wrong(JOINTS), observe())
+
+
+def test_only_a_policy_that_accepts_a_committed_prefix_is_given_it() -> None:
+    class Accepting(HoldPolicy):
+        accepts_committed_prefix = True
+
+        def infer(self, observation: Observation, committed: CommittedPrefix | None = None) -> Chunk:
+            self.given = committed
+            return super().infer(observation)
+
+    prefix = CommittedPrefix(Plan.hold(JOINTS, np.zeros(3), 0), 1, 2)
+    policy = Accepting(JOINTS)
+    infer_chunk("accepting", policy, observe(), prefix)
+    assert policy.given is prefix
+    infer_chunk("hold", HoldPolicy(JOINTS), observe(), prefix)
 
 
 def test_the_user_policy_of_the_docs_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,6 +243,6 @@ def test_the_user_policy_of_the_docs_works(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "module_of_the_docs.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     mine = make_policy("module_of_the_docs:mine", PolicyContext(JOINTS))
-    chunk = check_chunk("mine", mine.infer(observe()))
+    chunk = infer_chunk("mine", mine, observe())
     assert (chunk.joints, chunk.positions.shape, chunk.stamp_ns) == (JOINTS, (16, 3), 123)
     np.testing.assert_allclose(chunk.offsets_s, 0.05 * np.arange(1, 17))

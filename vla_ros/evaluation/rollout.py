@@ -20,7 +20,7 @@ from vla_ros.data.episodes import Episode
 from vla_ros.evaluation.disturbance import Disturbance
 from vla_ros.evaluation.executors import Executor, ExecutorFactory, LinearExecutor
 from vla_ros.evaluation.metrics import PERIOD_S, STEP_S, EpisodeMetrics
-from vla_ros.policy.base import Policy, check_chunk, require_committed_prefix
+from vla_ros.policy.base import Policy, infer_chunk, require_committed_prefix
 from vla_ros.policy.inference.images import crop_and_resize
 from vla_ros.policy.real_time_chunking import CommittedPrefix
 from vla_ros.sim.base import Simulator
@@ -108,14 +108,14 @@ def policy_driver(policy: Policy, name: str = "learned", real_time_chunking: boo
         real_time_chunking: Pass the committed prefix to the policy.
 
     Raises:
-        ConfigError: The policy does not accept a committed prefix but shall be given it.
+        ConfigError: `real_time_chunking` is set, but the policy does not accept a committed prefix.
     """
     if real_time_chunking:
         require_committed_prefix(name, policy)
 
     def drive(observation: Observation, path: Callable[[], Array], committed: CommittedPrefix | None) -> Chunk:
-        chunk = policy.infer(observation, committed) if real_time_chunking else policy.infer(observation)
-        return check_chunk(name, chunk).reordered(observation.joints)
+        chunk = infer_chunk(name, policy, observation, committed if real_time_chunking else None)
+        return chunk.reordered(observation.joints)
 
     return drive
 

@@ -65,8 +65,8 @@ class Policy(ABC):
 
         Args:
             observation: Newest synchronised observation.
-            committed: Part of the active plan that is executed before this chunk takes over; None if unknown. Passed
-                only to policies with `accepts_committed_prefix`.
+            committed: Part of the active plan that is executed before this chunk takes over; None if unknown. Only
+                policies with `accepts_committed_prefix` are called with this argument, see `infer_chunk`.
 
         Raises:
             RecordError: The observation lacks a camera or a joint, or has an unknown joint.
@@ -109,7 +109,7 @@ class PolicyContext:
         device: "cpu", "cuda", "cuda:0" and so on.
         engine: How the network is executed, see `vla_ros/policy/inference/engine.py`.
         precision: Of the image encoders, "float32" or "bf16".
-        threads: CPU threads of the whole process for the network.
+        threads: CPU threads of the complete process.
         ground_truth: Makes the source of targets from the simulator's ground truth; called only by policies that
             need it. None outside the simulator.
     """
@@ -194,12 +194,21 @@ def require_committed_prefix(name: str, policy: Policy) -> None:
         raise ConfigError(f'policy "{name}" does not accept a committed prefix (accepts_committed_prefix is False).')
 
 
-def check_chunk(name: str, result: object) -> Chunk:
-    """Return `result` of the policy called `name` if it is a chunk.
+def infer_chunk(name: str, policy: Policy, observation: Observation, committed: CommittedPrefix | None = None) -> Chunk:
+    """The chunk of a policy, checked. Only policies that accept a committed prefix are given it.
+
+    Args:
+        name: Name of the policy, for errors.
+        policy: The policy.
+        observation: See `Policy.infer`.
+        committed: See `Policy.infer`.
 
     Raises:
-        ConfigError: It is something else.
+        RecordError: See `Policy.infer`.
+        ConfigError: The result is not a chunk.
     """
+    result: object
+    result = policy.infer(observation, committed) if policy.accepts_committed_prefix else policy.infer(observation)
     if not isinstance(result, Chunk):
         raise ConfigError(
             f'policy "{name}" must return a Chunk, for example Chunk.from_rate(observation.stamp_ns, self.joints, '

@@ -158,8 +158,8 @@ class Backbone(ImageEncoder):
             if text is None:
                 text = torch.full((batch, 0), -1, device=tokens.device)
             encoded = self.encode_text(tokens, text)
-            tokens, words = encoded[:, : tokens.shape[1]], encoded[:, tokens.shape[1] :]
-            return tokens, words.masked_fill((text < 0)[..., None], 0.0) if text.shape[1] else None
+            tokens, text_tokens = encoded[:, : tokens.shape[1]], encoded[:, tokens.shape[1] :]
+            return tokens, text_tokens.masked_fill((text < 0)[..., None], 0.0) if text.shape[1] else None
 
 
 def _require_size(size: int, required: int, name: str) -> None:
@@ -247,9 +247,11 @@ class Florence2(Backbone):
 
     def encode_text(self, image_tokens: Tensor, text: Tensor) -> Tensor:
         """See `Backbone.encode_text`."""
-        words = self.model.embed_tokens(text.clamp_min(0))
+        embedded = self.model.embed_tokens(text.clamp_min(0))
         mask = torch.cat([text.new_ones(image_tokens.shape[:2]), (text >= 0).long()], dim=1)
-        return self.model(inputs_embeds=torch.cat([image_tokens, words], dim=1), attention_mask=mask).last_hidden_state
+        return self.model(
+            inputs_embeds=torch.cat([image_tokens, embedded], dim=1), attention_mask=mask
+        ).last_hidden_state
 
 
 @image_encoders.register("smolvlm")
@@ -277,7 +279,7 @@ class SmolVlm(Backbone):
 
     def encode_text(self, image_tokens: Tensor, text: Tensor) -> Tensor:
         """See `Backbone.encode_text`."""
-        words = self.model.embed_tokens(text.clamp_min(0))
+        embedded = self.model.embed_tokens(text.clamp_min(0))
         mask = torch.cat([text.new_ones(image_tokens.shape[:2]), (text >= 0).long()], dim=1)
-        inputs = torch.cat([image_tokens, words], dim=1)
+        inputs = torch.cat([image_tokens, embedded], dim=1)
         return self.model(inputs_embeds=inputs, attention_mask=mask, use_cache=False).last_hidden_state

@@ -1,6 +1,6 @@
 """Checkpoint files: weights and statistics as safetensors, everything else as JSON in the header.
 
-Nothing is unpickled. A file that does not fit is refused with one sentence, before it can move anything.
+Nothing is unpickled. A file that does not fit is refused with one sentence, before it can command a robot.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 | name | output | needs |
 |---|---|---|
-| `hash` | bag of words by CRC-32: distinguishes instructions, knows nothing of meaning | nothing |
+| `hash` | bag of words by CRC-32: distinguishes instructions, without their meaning | nothing |
 | `minilm` | all-MiniLM-L6-v2, frozen, 384 numbers: paraphrases are close to each other | the extra `language` |
 | `backbone` | token numbers, for an image encoder that encodes text itself (`backbones.py`) | its tokenizer |
 
@@ -36,7 +36,7 @@ class TextEncoder(ABC):
     """Encodes instructions; made as `cls(size, weights)`.
 
     Attributes:
-        fixed_size: Size of its output where it cannot be chosen; None where it is the size asked for.
+        fixed_size: Size of its output where it cannot be chosen; None where it is the requested size.
     """
 
     fixed_size: ClassVar[int | None] = None
@@ -60,7 +60,7 @@ text_encoders: Registry[type[TextEncoder]] = Registry("text encoder", builtin={"
 
 
 def embedding_size(name: str, size: int) -> int:
-    """Size of the output of the encoder `name` where the configuration asks for `size`.
+    """Size of the output of the encoder `name` where the configuration requests `size`.
 
     Raises:
         UnknownName: There is no encoder of that name.
@@ -83,7 +83,7 @@ class InstructionEncoder:
 
         Args:
             name: In the registry.
-            size: Size asked for.
+            size: Requested size.
             weights: Folder of a backbone, for encoders that read its tokenizer.
             known: Embeddings of instructions that need not be encoded again; never dropped.
             max_cached: How many others are kept. Infinite in training, whose checkpoint carries all of them.
