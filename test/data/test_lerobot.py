@@ -174,8 +174,8 @@ def test_files_are_split_at_the_size_limit(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(lerobot, "FILE_BYTES", 1)
     monkeypatch.setattr(lerobot, "FILES_PER_CHUNK", 2)
     save_demos(tmp_path / "set", INFO, EPISODES, fps=20)
-    places = [f"chunk-00{c}/file-00{f}.parquet" for c, f in ((0, 0), (0, 1), (1, 0))]
-    assert sorted(str(p.relative_to(tmp_path / "set" / "data")) for p in tmp_path.glob("set/data/*/*")) == places
+    paths = [f"chunk-00{c}/file-00{f}.parquet" for c, f in ((0, 0), (0, 1), (1, 0))]
+    assert sorted(str(p.relative_to(tmp_path / "set" / "data")) for p in tmp_path.glob("set/data/*/*")) == paths
     rows = pq.read_table(tmp_path / "set" / "meta" / "episodes").to_pylist()
     assert [(r["data/chunk_index"], r["data/file_index"]) for r in rows] == [(0, 0), (0, 1), (1, 0)]
     same(load_demos(tmp_path / "set"))

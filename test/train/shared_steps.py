@@ -59,10 +59,10 @@ class Sharded(MultiProcess):
 
     def prepare(self, module: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Any]:
         names = {p: name for name, p in module.named_parameters()}
-        kept = [{**g, "params": [names[p] for p in g["params"]]} for g in optimizer.param_groups]
+        groups = [{**g, "params": [names[p] for p in g["params"]]} for g in optimizer.param_groups]
         fully_shard(module, mesh=init_device_mesh("cpu", (self.world_size,)))
         shards = dict(module.named_parameters())
-        return module, torch.optim.AdamW([{**g, "params": [shards[name] for name in g["params"]]} for g in kept])
+        return module, torch.optim.AdamW([{**g, "params": [shards[name] for name in g["params"]]} for g in groups])
 
 
 def main(out: Path, *more: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from vla_ros.core.records import Array, Observation
@@ -13,8 +14,6 @@ EVALUATION_SEED = 1_000_000
 
 class Simulator(Protocol):
     """One robot and one task in simulation, with cameras and a scripted expert; reused between episodes.
-
-    It is constructed as `simulator(task, cameras)` with the name of the task and the names of the cameras to render.
 
     Attributes:
         ground_truth_names: Names of the values of `ground_truth_vector` (A).
@@ -75,7 +74,10 @@ class Simulator(Protocol):
         """Targets of the auxiliary loss, shape (A,); the expert's phase is the one of the last `expert_path`."""
 
 
-simulators: Registry[type[Simulator]] = Registry(
+SimulatorFactory = Callable[[str, tuple[str, ...]], Simulator]
+"""(name of the task, names of the cameras to render) -> a simulator."""
+
+simulators: Registry[SimulatorFactory] = Registry(
     "simulator", {"so101": "vla_ros.sim.so101.simulator", "aloha": "vla_ros.sim.aloha.simulator"}
 )
-"""Simulators by name; `simulators.get(name)(task, cameras)` constructs one."""
+"""Simulators by name."""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from vla_ros.config import load_robot, require
 from vla_ros.core.errors import ConfigError
 from vla_ros.data.episodes import DemoDataset, read_episode
-from vla_ros.data.lerobot.training_data import load_lerobot
+from vla_ros.data.lerobot.training_data import DataConfig, load_lerobot
 from vla_ros.evaluation.episode_worker import EpisodeJob
 from vla_ros.evaluation.rollout import RolloutConfig
 from vla_ros.evaluation.workers import run_episodes
@@ -54,7 +54,7 @@ class Collection:
             ConfigError: The data do not fit the settings, or have changed.
         """
         c = self.config
-        if c.data is not None:
+        if isinstance(c.data, DataConfig):
             source = load_lerobot(c.data, c.task, c.robot, c.cameras, c.image_size, c.spline)
             for number, (info, episode) in enumerate(tqdm(source, desc="read", unit="episode", disable=self._quiet)):
                 (self.validation if self._is_validation(number) else self.training).add(info, episode)

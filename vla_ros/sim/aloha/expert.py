@@ -253,7 +253,7 @@ class Expert:
 
 def _joint_motion(start: State, goal: Array) -> Segment:
     """Segments of both arms and both grippers, each with its own duration, in the environment's joint order."""
-    parts = []
+    parts: list[Segment] = []
     for columns, time_weight in ((slice(0, 6), _TIME_WEIGHT), (slice(6, 7), _GRIPPER_TIME_WEIGHT)) * 2:
         shift = 7 if len(parts) >= 2 else 0
         c = slice(columns.start + shift, columns.stop + shift)

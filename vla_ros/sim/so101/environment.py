@@ -105,8 +105,8 @@ class PickPlaceEnv(gym.Env[Observation, npt.NDArray[np.float32]]):
         return observation
 
     def _info(self) -> dict[str, Any]:
-        truth = self.world.ground_truth()
-        return {"ground_truth": truth, "success": truth.success, "instruction": self.world.instruction}
+        state = self.world.ground_truth()
+        return {"ground_truth": state, "success": state.success, "instruction": self.world.instruction}
 
 
 if ENV_ID not in gym.registry:

@@ -43,7 +43,7 @@ class _Piece:
 
 
 class Expert:
-    """Plans anew at every call; it keeps its last motion, for a smooth start, and the last phase.
+    """Replans at every call; it keeps its last motion, for a smooth start, and the last phase.
 
     The phase follows from the ground state: where the cube is, whether it is held, where the jaws are. A lost cube is
     therefore picked again, and a call after a delay or after an external motion of the arm is no special case.
