@@ -52,8 +52,8 @@ class Totals:
         samples: Number of commands checked.
         modes: Number of ticks, by state.
         injected: Number of injected faults, by name.
-        refused: Number of refusals, by reason.
-        faulted: Number of detected faults, by name.
+        refusal_counts: Number of refusals, by reason.
+        fault_counts: Number of detected faults, by name.
         start_mb: Memory after the warm-up [MB].
     """
 
@@ -62,8 +62,8 @@ class Totals:
     samples: int = 0
     modes: Counter[str] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    faulted: Counter[str] = field(default_factory=Counter)
+    refusal_counts: Counter[str] = field(default_factory=Counter)
+    fault_counts: Counter[str] = field(default_factory=Counter)
     start_mb: float = 0.0
 
     def add(self, fuzzer: Fuzzer) -> None:
@@ -71,7 +71,7 @@ class Totals:
         self.violations.update(fuzzer.violations)
         self.peaks = {q: max(self.peaks[q], fuzzer.peaks[q]) for q in QUANTITIES}
         self.samples += fuzzer.samples
-        for name in ("modes", "injected", "refused", "faulted"):
+        for name in ("modes", "injected", "refusal_counts", "fault_counts"):
             getattr(self, name).update(getattr(fuzzer, name))
 
 
@@ -113,7 +113,11 @@ def soak(robot: str, hours: float, first: int, seed: int) -> int:
 
 def report(totals: Totals, hours: float, seconds: float) -> int:
     """Print the tables and the claims."""
-    for name, title in (("injected", "injected faults"), ("refused", "refused"), ("faulted", "detected faults")):
+    for name, title in (
+        ("injected", "injected faults"),
+        ("refusal_counts", "refused"),
+        ("fault_counts", "detected faults"),
+    ):
         show(title, ["", "times"], [[k, number(n)] for k, n in getattr(totals, name).most_common()])
     ticks = sum(totals.modes.values())
     rows = [[mode, f"{100 * n / ticks:.1f} %"] for mode, n in totals.modes.most_common()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +32,16 @@ def test_every_fault_has_a_unique_name() -> None:
     assert names == [fault.name for fault in FAULTS]
     assert len(names) >= 60
     assert len(set(names)) == len(names)
+
+
+def test_every_expected_reason_is_a_text_of_the_supervisor() -> None:
+    """A reason that no code can produce would fail its row; names and numbers are inserted into the texts."""
+    files = [f for room in ("safety", "nodes") for f in sorted((ROOT / "vla_ros" / room).rglob("*.py"))]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    texts = [n.value for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) is str]
+    for fault in FAULTS:
+        for part in re.split(r"\b(?:2|front|wrist)\b", fault.reason):
+            assert any(part.strip() in text for text in texts), f"{fault.name}: {fault.reason}"
 
 
 def test_every_row_of_the_table_is_of_an_existing_fault_and_has_passed() -> None:

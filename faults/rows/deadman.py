@@ -88,7 +88,7 @@ FAULTS = (
         all_of(STOP, release_deadman),
         "stopped",
         0.5,
-        "asked",
+        "stop requested",
         hold_deadman,
         setup=DEADMAN,
     ),

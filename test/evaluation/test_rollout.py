@@ -68,7 +68,7 @@ def test_the_planner_follows_the_chunk_within_the_limits() -> None:
     assert executor.refusals == {"handover_error": 1}
 
 
-def test_the_disturbance_is_smooth_and_has_the_given_deviation() -> None:
+def test_the_disturbance_is_smooth_and_below_the_given_deviation() -> None:
     source = Disturbance(np.random.default_rng(0), 6, 0.05, 0.3, 0.05)
     path = np.array([source.step() for _ in range(40_000)])
     assert 0.015 < path.std() < 0.05

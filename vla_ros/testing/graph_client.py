@@ -193,13 +193,15 @@ class GraphClient:
     def wait_for_full_speed(self) -> None:
         """Wait until the speed has risen after arming.
 
-        On a busy machine late joint states may stop the arm while the graph starts; it is armed again then.
+        On a busy machine late joint states may stop the arm while the graph starts; it is armed again then. Any other
+        stop fails.
         """
         for _ in range(MAX_ARMING_ATTEMPTS):
             self.wait_until(lambda: self.mode in ("running", "stopped"), "a response to arming")
             self.wait_until(lambda: self.mode == "stopped" or self.state.get("speed") == "1.0", "full speed")
             if self.mode == "running":
                 return
+            assert "no joint state" in self.state["reason"], self.state
             self.wait_until(lambda: self.mode == "running" or self.call(topics.ARM).success, "permission to arm")
             self.wait_until(lambda: self.mode == "running", "running")
         raise AssertionError(f"the arm does not keep running; state {self.state}")
