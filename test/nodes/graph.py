@@ -12,6 +12,7 @@ from vla_ros.config import config_dir, load_robot
 from vla_ros.core.limit_monitor import check_limits
 from vla_ros.nodes.common import conversions as convert
 from vla_ros.nodes.common import topics
+from vla_ros.sim.minimum_jerk import rest_to_rest
 from vla_ros.system.processes import ProcessGroup
 from vla_ros.testing.graph_client import JOINTS, GraphClient
 
@@ -77,8 +78,8 @@ def move_joint(client: GraphClient, joint: int = 0, angle_rad: float = 0.8) -> N
     """Send a chunk of 1.5 s that moves one joint from the end of the active plan towards the middle of its range."""
     rest = client.active_plan_record().positions[-1].copy()
     angle_rad = angle_rad if rest[joint] <= 0.0 else -angle_rad
-    u = np.linspace(0, 1, 46)[1:, None]
-    path = rest + angle_rad * np.eye(6)[joint] * (10 * u**3 - 15 * u**4 + 6 * u**5)
+    segment = rest_to_rest(rest, rest + angle_rad * np.eye(6)[joint], 1.5)
+    path = np.array([segment.at(k / 30) for k in range(1, 46)])
     chunk = Chunk.from_rate(client.now_ns(), JOINTS, path, 1 / 30)
     client.chunks.publish(convert.chunk_to_message(chunk))
 

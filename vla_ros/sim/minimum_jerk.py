@@ -71,6 +71,12 @@ def minimum_jerk_segment(
     return Segment(np.full(len(target), duration), coefficients)
 
 
+def rest_to_rest(start: Array, target: Array, duration_s: float) -> Segment:
+    """The minimum-jerk segment of a given duration [s] between two positions at rest, each of shape (J,) [rad]."""
+    zero = np.zeros(len(target))
+    return Segment(np.full(len(target), duration_s), _quintic(start, zero, zero, target, duration_s))
+
+
 def _optimal_duration(p: Array, v: Array, a: Array, target: Array, time_weight: float) -> float:
     d = target - p
     # Integral of squared jerk times T^5, as a polynomial in T.
