@@ -15,16 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.common import table
+from vla_ros.report.summary import period_errors_us
 from vla_ros.system.graph import REALTIME_PRIORITY, GraphRun, prepare_run_folder, run_graph
 
 MAX_RATIO = {500.0: 1.5, 1000.0: 2.0}
 """Expected ratio of the p99 period errors, by rate [Hz]."""
-
-
-def period_errors_us(file: Path) -> np.ndarray:
-    """Deviations of the intervals between wake-ups from the period, shape (n,) [us]."""
-    latency = np.load(file)["wake_latency_ns"].astype(np.int64)
-    return np.abs(np.diff(latency)) / 1e3
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise SystemExit(f"processes lost: {outcome.lost}")
             p99 = {}
             for name, file in (("bare", "baseline.npz"), ("supervisor", "loop.npz")):
-                errors = period_errors_us(folder / file)
+                wakes = np.load(folder / file)
+                errors = period_errors_us(wakes["wake_latency_ns"], int(wakes["period_ns"]))
                 p50, p99[name] = np.percentile(errors, [50, 99])
                 ratio = p99[name] / p99["bare"]
                 met = "met" if ratio <= max_ratio else "not met"
