@@ -44,7 +44,7 @@ def run_case(name: str, folder: Path, policy: str, episodes: int) -> dict[str, A
     if outcome.lost:
         raise SystemExit(f"processes lost: {outcome.lost}")
     logs = {p.stem: json.loads(p.read_text()) for p in folder.glob("*.json")}
-    refused = {**logs.get("supervisor", {}).get("refused", {}), **logs.get("planner", {})}
+    refused = {**logs.get("supervisor", {}).get("refusals", {}), **logs.get("planner", {})}
     return {**logs["observer"], "outcome": outcome, "refused": refused}
 
 

@@ -85,8 +85,8 @@ def soak_graph(minutes: float, out: Path | None) -> int:
         ["process", "after a minute", "at the end"],
         [[name, f"{mb[0]:.1f}", f"{mb[-1]:.1f}"] for name, mb in memory.items() if mb],
     )
-    refused, faulted, mode = (supervisor[key] for key in ("refused", "faulted", "mode"))
-    print(f"\nrefused by the supervisor: {refused}; faults: {faulted}; state: {mode}")
+    refusals, faults, mode = (supervisor[key] for key in ("refusals", "faults", "mode"))
+    print(f"\nrefusals of the supervisor: {refusals}; faults: {faults}; state: {mode}")
     successes = sum(r["success"] for r in results)
     print(f"peaks: {observer['peak_ratio']}; {successes} of {len(results)} episodes successful")
     constant = all(mb[-1] - mb[0] <= max(MAX_GROWTH * mb[0], MAX_GROWTH_MB) for mb in memory.values() if mb)

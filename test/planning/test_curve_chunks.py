@@ -118,7 +118,7 @@ def run(chunks: list[Chunk], planner: Planner) -> list[Plan]:
 
 
 def error(plan: Plan, chunk: Chunk) -> float:
-    """Mean distance of plan and curve from 0.3 s after the hand-over to 0.3 s before the end, rms [rad]."""
+    """Mean distance of plan and curve from 0.3 s after the handover to 0.3 s before the end, rms [rad]."""
     t = np.linspace(plan.start_ns + 0.3 * NS, chunk.stamp_ns + 1.3 * NS, 200).astype(np.int64)
     return float(np.sqrt(np.mean((plan.derivative(t, 0) - chunk.sample((t - chunk.stamp_ns) / NS)) ** 2)))
 

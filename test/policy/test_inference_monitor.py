@@ -39,7 +39,7 @@ def test_added_delays_are_uniform_and_repeatable() -> None:
 
 
 def test_a_chunk_must_reach_the_next_hand_over() -> None:
-    """A chunk of 0.4 s, 0.05 s to its hand-over; the next chunk is expected to be as old as this one."""
+    """A chunk of 0.4 s, 0.05 s to its handover; the next chunk is expected to be as old as this one."""
     monitor = InferenceMonitor(InferenceConfig(rate_hz=50.0, handover_s=0.05))
     monitor.check_length(chunk(), T0 + 170 * MS)
     assert monitor.warning(instructed=True) == ""

@@ -59,7 +59,7 @@ def write(folder: Path, episodes: int = 4, failed: tuple[int, ...] = (2,), video
         "supervisor.json": {
             "scheduling": "ordinary scheduling",
             "accepted": 40,
-            "refused": {"late": 3, "stale": 1},
+            "refusals": {"late": 3, "stale": 1},
             "switch_discontinuity": [1e-16, 0.0, 3e-15],
         },
         "planner.json": {"planned": 44, "unconfirmed": 2, "refused.stale": 5},

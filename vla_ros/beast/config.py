@@ -28,7 +28,7 @@ class BeastConfig:
         degree: Polynomial degree P < N.
         bins: Number of token values, 0 to `bins` - 1.
         grid: Times of the actions. "after": action k at (k + 1) periods after time 0, the time of the observation or of
-            the hand-over, as in every chunk of this package; the curve lasts T periods. "ends": action k at k periods,
+            the handover, as in every chunk of this package; the curve lasts T periods. "ends": action k at k periods,
             the first at time 0; the curve lasts T - 1 periods, as in the code released with the paper. The grid is
             stored with the bounds, because bounds fitted with one grid are wrong for the other.
         ridge: Weight of the squared control points in the fit.

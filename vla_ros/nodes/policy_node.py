@@ -49,7 +49,7 @@ class PolicyParams:
 
     Attributes:
         synchroniser: Thresholds of the observation synchroniser.
-        inference: Rate of the inferences, added delays, and the time from a chunk to its hand-over.
+        inference: Rate of the inferences, added delays, and the time from a chunk to its handover.
         robot: Name in config/robots, or a file.
         policy: Name in the registry of policies: "learned", "expert", "hold" or one of your own.
         checkpoint: File of a learned policy; a relative path that does not exist is searched in config/checkpoints.

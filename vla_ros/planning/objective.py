@@ -23,10 +23,10 @@ class Targets(NamedTuple):
     """Weighted target positions.
 
     Attributes:
-        times: After the hand-over, increasing, shape (n,) [s].
+        times: After the handover, increasing, shape (n,) [s].
         positions: Shape (n, J) [rad].
         weights: Weight of the squared distance at each time, shape (n,) [s].
-        end_s: Time of the last target of the chunk that is followed, after the hand-over [s].
+        end_s: Time of the last target of the chunk that is followed, after the handover [s].
     """
 
     times: Array

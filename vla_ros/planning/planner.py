@@ -1,7 +1,7 @@
 """The planner: turns a chunk into a plan that continues the active plan and ends at rest.
 
 Per joint it solves a small quadratic program in the control points c of a clamped B-spline of degree 5 on
-[t_h, t_end + stop tail], where t_h is the hand-over:
+[t_h, t_end + stop tail], where t_h is the handover:
 
     minimise    sum_k w_k (q(t_k) - y_k)^2 + lambda int q'''^2 dt
     subject to  q, q', q'' at t_h as in the active plan;  q' = q'' = 0 at the end;
@@ -42,17 +42,17 @@ class PlannerConfig:
     """Settings of the planner.
 
     Attributes:
-        lead_s: Time from `now` to the hand-over [s]; must exceed planning time plus transport time.
+        lead_s: Time from `now` to the handover [s]; must exceed planning time plus transport time.
         tail_s: Time to come to rest after the last waypoint [s]; 0 takes the time that stopping from any state needs
             under the limits.
-        horizon_s: Waypoints later than this after the hand-over are ignored [s].
+        horizon_s: Waypoints later than this after the handover are ignored [s].
         control_points: Control points per joint and window.
         cutoff_hz: Motion in the chunk above this frequency is smoothed away [Hz].
         margin: Fraction of the velocity, acceleration and jerk limits that plans use; the certificate permits the
             full limits.
         max_age_s: Maximum age of the observation that a chunk belongs to [s].
         max_future_s: By how much a stamp may lie ahead of `now` [s].
-        max_handover_error_rad: Maximum distance between chunk and active plan at the hand-over [rad].
+        max_handover_error_rad: Maximum distance between chunk and active plan at the handover [rad].
         ensemble_weight: Maximum weight of the active plan in the targets, in [0, 1). 0 follows the newest chunk alone;
             near 1 the targets are the mean of all chunks that cover an instant, as in temporal ensembling (Zhao et al.,
             arXiv:2304.13705), where the chunks agree.
@@ -122,7 +122,7 @@ class Planner:
         return max(now_ns + int(self.config.lead_s * NS), active_plan.start_ns)
 
     def handover_error(self, chunk: Chunk, active_plan: Plan, now_ns: int) -> float:
-        """Maximum distance of any joint between chunk and active plan at the hand-over [rad].
+        """Maximum distance of any joint between chunk and active plan at the handover [rad].
 
         A chunk defines no target before its first waypoint, so the distance that full speed covers until then is
         subtracted.
@@ -136,11 +136,11 @@ class Planner:
         return float(np.maximum(deviation, 0.0).max())
 
     def plan(self, chunk: Chunk, active_plan: Plan, now_ns: int) -> Plan | Refusal:
-        """The plan that follows `chunk` from the state of `active_plan` at the hand-over.
+        """The plan that follows `chunk` from the state of `active_plan` at the handover.
 
         Args:
-            chunk: Targets; waypoints before the hand-over are ignored.
-            active_plan: The plan being executed; it may not start later than the hand-over.
+            chunk: Targets; waypoints before the handover are ignored.
+            active_plan: The plan being executed; it may not start later than the handover.
             now_ns: The time [ns].
 
         Returns:
@@ -160,7 +160,7 @@ class Planner:
         if not deviation <= self.config.max_handover_error_rad:
             return Refusal(
                 "handover_error",
-                f"the chunk lies {deviation:.3f} rad from the active plan at the hand-over; "
+                f"the chunk lies {deviation:.3f} rad from the active plan at the handover; "
                 f"at most {self.config.max_handover_error_rad} rad is smoothed over.",
             )
         return self._solve(self._targets(chunk, active_plan, handover_ns), start, handover_ns)
@@ -175,7 +175,7 @@ class Planner:
                 f"the chunk belongs to an observation {age:.3f} s old; at most {self.config.max_age_s} s.",
             )
         if not chunk.offsets_s[-1] > (handover_ns - chunk.stamp_ns) / NS:
-            return Refusal("stale", "every waypoint of the chunk is past at the hand-over.")
+            return Refusal("stale", "every waypoint of the chunk is past at the handover.")
         return None
 
     def _targets(self, chunk: Chunk, active_plan: Plan, handover_ns: int) -> Targets:

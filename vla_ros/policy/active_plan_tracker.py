@@ -29,7 +29,7 @@ class ActivePlanTracker:
 
         Args:
             limits: Of the arm; they bound the time a plan needs to come to rest.
-            handover_s: From the publication of a chunk to its hand-over [s].
+            handover_s: From the publication of a chunk to its handover [s].
         """
         self.plan: Plan | None = None
         self.speed = 1.0

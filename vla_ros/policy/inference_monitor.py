@@ -12,11 +12,11 @@ from vla_ros.core.records import NS, Chunk, Refusal
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """Rate of the inferences, added delays, and the time to the hand-over.
+    """Rate of the inferences, added delays, and the time to the handover.
 
     Attributes:
         rate_hz: Maximum number of inferences per second [Hz].
-        handover_s: From the publication of a chunk to its hand-over: transport and the planner's `lead_s` [s].
+        handover_s: From the publication of a chunk to its handover: transport and the planner's `lead_s` [s].
         delay_min_ms: Minimum delay added to every inference, for experiments [ms].
         delay_max_ms: Maximum delay added; the delay is drawn uniformly [ms].
         seed: Seed of the delays.
@@ -96,9 +96,9 @@ class InferenceMonitor:
         return chunk
 
     def check_length(self, chunk: Chunk, now_ns: int) -> None:
-        """Warn if a chunk ends before the hand-over of the next one: the arm slows down in between.
+        """Warn if a chunk ends before the handover of the next one: the arm slows down in between.
 
-        The next hand-over is expected after `handover_s` and the larger of this chunk's age and the period.
+        The next handover is expected after `handover_s` and the larger of this chunk's age and the period.
         """
         end_ns = round(float(chunk.offsets_s[-1]) * NS)
         age_ns = now_ns - chunk.stamp_ns
@@ -106,7 +106,7 @@ class InferenceMonitor:
         self._short_chunk = ""
         if not end_ns >= needed_ns:
             self._short_chunk = (
-                f"chunks are too short: they end {end_ns / NS:.2f} s after their image, the next hand-over needs "
+                f"chunks are too short: they end {end_ns / NS:.2f} s after their image, the next handover needs "
                 f"{needed_ns / NS:.2f} s, so the arm slows down in between; use longer chunks or a faster policy."
             )
         self.counts["short_chunks"] += bool(self._short_chunk)

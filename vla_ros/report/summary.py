@@ -100,7 +100,7 @@ def _switch_discontinuity(logs: Logs) -> dict[str, float] | None:
 
 def _plans(logs: Logs) -> dict[str, Any] | None:
     table = logs.table("supervisor.json")
-    return {"accepted": table.get("accepted"), "refused": table.get("refused") or {}} if table else None
+    return {"accepted": table.get("accepted"), "refused": table.get("refusals") or {}} if table else None
 
 
 def _uncertainty(logs: Logs) -> dict[str, Any] | None:

@@ -87,8 +87,8 @@ class StatusPublisher:
             "mode": core.mode.value,
             "reason": core.reason,
             "accepted": core.accepted,
-            "refused": dict(core.refusal_counts),
-            "faulted": dict(core.fault_counts),
+            "refusals": dict(core.refusal_counts),
+            "faults": dict(core.fault_counts),
             "switch_discontinuity": core.switch_discontinuity.tolist(),
         }
         (folder / "supervisor.json").write_text(json.dumps(summary, indent=1))
