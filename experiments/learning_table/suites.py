@@ -21,7 +21,7 @@ CHECK_SEED = 800_000
 LEAD_STEPS = 3
 """A chunk is requested this many control steps before the last one is used up; the maximum delay is 2 steps."""
 EXECUTION_MODES = {"fixed": None, "consensus": None, "consensus_2": 2.0, "consensus_4": 4.0}
-"""How much of a chunk is executed, and the threshold ratio r of a consensus; None for the configuration's.
+"""Execution mode to threshold ratio r; None: no consensus ("fixed"), or the ratio of the configuration ("consensus").
 
 "fixed" executes a fixed number of steps. The paper varies r from 1.0 to 1.4. Horizons whose deviation grows faster
 along the chunk need a larger r; otherwise nearly always only the minimum number of steps is executed."""

@@ -50,10 +50,10 @@ class Limits:
     def braking_margin(self) -> Array:
         """Distance that a motion keeps from both ends of each range so that it can be braked anywhere, (J,) [rad].
 
-        Of all motions inside the limits, the fastest brake (`safety.stopping.brake`) has the minimum velocity until it
-        reduces its deceleration again, which takes it at most a^3 / (6 j^2) farther. A motion that keeps this margin
-        and the acceleration and jerk limits can therefore be braked at every instant inside the range. The margin is
-        at most 1/20 of the range; a brake that then does not fit is replaced by a stop along the path.
+        Braking (`safety.stopping.brake`) reduces the velocity fastest until the deceleration is released; the release
+        adds at most a³/(6 j²). A motion that keeps this margin and the acceleration and jerk limits can therefore be
+        braked at every instant inside the range. The margin is at most 1/20 of the range; a brake that then does not
+        fit is replaced by a stop along the path.
         """
         return np.minimum(self.acceleration**3 / (6.0 * self.jerk**2), (self.upper - self.lower) / 20.0)
 

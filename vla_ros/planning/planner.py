@@ -204,8 +204,8 @@ class Planner:
     def _ensembled(self, times: Array, targets: Array, active_plan: Plan, handover_ns: int) -> Array:
         """The targets averaged with the active plan, which represents all chunks before this one.
 
-        One chunk arrives per interval between plans. An instant that lies r before the end of the targets of the active
-        plan was therefore covered by about n = 1 + r / interval chunks, and the weight of the plan is n / (n + 1).
+        One chunk arrives per interval between plans. At an instant r before the end of the active plan's targets about
+        n = 1 + r/interval chunks have contributed; the plan's weight is n/(n + 1).
         Where plan and targets differ, the policy has decided otherwise, and the weight decreases to zero.
         """
         followed = (active_plan.end_ns - handover_ns) / NS - self._tail_s - times

@@ -131,7 +131,7 @@ class CheckpointPolicy(Policy):
         self.uncertainty_rad = None
 
     def infer(self, observation: Observation, committed: CommittedPrefix | None = None) -> Chunk:
-        """See `Policy.infer`; an empty instruction stands for the one of the training.
+        """See `Policy.infer`. An empty instruction is replaced by the instruction of the training.
 
         A mixture of horizons sends the waypoints that its horizons agree on: the greater the uncertainty, the shorter
         the plan, and the sooner the arm slows down. Equal observations give equal chunks, also for heads that start

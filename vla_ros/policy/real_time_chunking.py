@@ -17,8 +17,8 @@ from vla_ros.core.trajectory import Plan
 from vla_ros.policy.action_spline import SplineConfig
 
 MAX_PIN_ERROR_RAD = 0.2
-"""A chunk with a greater handover error is not moved to the active plan, so that planner and supervisor detect it; they
-slow the arm from twice as much on [rad]."""
+"""Above this handover error a chunk is not pinned, so that planner and supervisor detect the error; they slow the arm
+from twice this value [rad]."""
 SOFT_PREFIX_NS = 4 * NS // 10
 """After the handover a chunk is held to the active plan with decreasing weight until this time after the request,
 because a few waypoints do not determine which of two modes a flow chooses. It is not longer, because a late policy

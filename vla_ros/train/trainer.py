@@ -1,7 +1,7 @@
 """One training run from recording to a checkpoint: demonstrations, training, DAgger rounds, validation, saved states.
 
-Progress is counted in optimizer steps, so the same command with the same seed repeats the same run. The time limit is a
-cap: if it would be reached first, progress follows the clock and the run ends earlier, with the same annealing.
+Progress is counted in optimizer steps, so the same command with the same seed repeats the same run. If the time limit
+would be reached before all steps are done, progress is measured by the clock; the learning-rate schedule is the same.
 
 An interrupted run is resumed from `training.safetensors`, which is deleted when the run is complete. If steps and not
 the clock determine the end, the resumed run ends with the same bytes as an uninterrupted one.

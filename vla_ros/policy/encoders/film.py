@@ -13,9 +13,8 @@ from vla_ros.policy.network.config import ModelConfig
 class FilmEncoder(KeypointEncoder):
     """Scales and shifts the feature maps by the instruction, so that keypoints depend on it.
 
-    Where an instruction selects one of several objects, an instruction that is used only after the keypoints leaves the
-    selection of a position to the later layers; here the map itself is selected. FiLM (Perez et al., arXiv:1709.07871),
-    as in BC-Z and RT-1. It starts equal to the encoder without FiLM.
+    FiLM lets the instruction select the object in the feature map; without it, later layers must choose among the
+    keypoints. FiLM (Perez et al., arXiv:1709.07871), as in BC-Z and RT-1. It starts equal to the encoder without FiLM.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -99,7 +99,10 @@ class FlowHead(ActionHead):
         return (torch.where(self.gripper, error.abs(), error**2) * weights).mean(dim=-1)
 
     def decode(self, forward: ForwardPass, noise: Tensor, guidance: Guidance | None = None) -> DecodedActions:
-        """See `ActionHead.decode`; a horizon alone is the noise moved by the sum of its own velocities."""
+        """See `ActionHead.decode`.
+
+        The output of a single horizon is the noise integrated along that horizon's own velocities.
+        """
         velocities: list[Tensor] = []
         shifts: list[Tensor] = []
         last: list[Tensor] = []

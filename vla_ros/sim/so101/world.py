@@ -165,8 +165,7 @@ class World:
     def rearrange(self, seed: int) -> None:
         """Draw a new scene while arm and time continue.
 
-        The scene is the one of `reset(seed)`, or the first after it in the seed's sequence in which neither cube nor
-        bowl collides with the arm.
+        Uses the scene of `reset(seed)`; if it collides with the arm, draws further scenes from the same seed.
         """
         rng = np.random.default_rng(_check_seed(seed))
         for _ in range(200):
