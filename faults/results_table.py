@@ -9,33 +9,33 @@ FILE = Path(__file__).resolve().parents[1] / "docs" / "faults.md"
 PASSED = "passed"
 HEADER = """# Fault injection
 
-What the system does when something breaks. `./vla faults --write` runs the suite and writes this page
-row by row; `--only TEXT` runs single rows, `--missing` those without a passed row here.
+What the system does when something breaks. `./vla faults --write` runs the suite and writes this
+page row by row; `--only TEXT` runs single rows, `--missing` those without a passed row here.
 
 Simulator, planner and supervisor are processes of their own on real ROS 2 topics. When the fault is
-injected, one joint swings by 0.9 rad every 3 s; in the rows of cameras and policy, the learned policy
-moves the arm by its camera images.
+injected, one joint swings by 0.9 rad every 3 s; in the rows of cameras and policy, the learned
+policy moves the arm by its camera images.
 
 - *Final state* is the supervisor's state after the fault.
 - *Reaction* is the time from the fault to the end of the state in which it was injected.
 - *Rest* is the time from the fault to the last command that moves the arm.
-- *v*, *a*, *j* are the maximum velocity, acceleration and jerk of all commands over their limits, by
-  divided differences of the received commands.
+- *v*, *a*, *j* are the maximum velocity, acceleration and jerk of all commands over their limits,
+  by divided differences of the received commands.
 - *Recovered* tells whether the arm moved again by itself after the fault was removed. It must only
   where it was never stopped.
-- A row that fails while the machine delays a sleeping thread by more than 0.05 s is repeated, at most
-  three times. The figures are from two shared, loaded cores. On such a machine run the suite at
-  real-time priority (`chrt -f 5 ./vla faults --write`): otherwise the simulator itself is delayed, and
-  the supervisor stops the arm because of that.
+- A row that fails while the machine delays a sleeping thread by more than 0.05 s is repeated, at
+  most three times. The figures are from two shared, loaded cores. On such a machine run the suite
+  at real-time priority (`chrt -f 5 ./vla faults --write`): otherwise the simulator itself is
+  delayed, and the supervisor stops the arm because of that.
 - *Cameras*: the supervisor monitors both, except in the rows "unmonitored cameras".
 - *Deadman*: the switch must publish at least every 0.5 s that it is held.
 - *Trajectory controller*: the arm is behind a trajectory controller, which executes its last
-  trajectory whatever fails. Rest and ratios are the worse of the commands and the servo targets, which
-  are received about 60 times a second from arming on.
+  trajectory whatever fails. Rest and ratios are the worse of the commands and the servo targets,
+  which are received about 60 times a second from arming on.
 - *System clocks* are set for single processes (`faults/system_clock.c`), never that of the machine.
-- *Network*: the simulator is in one network namespace, all other processes in another. A process joins
-  them and drops, delays and reorders frames (`faults/network_link.py`; `tc netem` is not in every
-  kernel). The *disk* is 512 KiB of memory. Both need root.
+- *Network*: the simulator is in one network namespace, all other processes in another. A process
+  joins them and drops, delays and reorders frames (`faults/network_link.py`; `tc netem` is not in
+  every kernel). The *disk* is 512 KiB of memory. Both need root.
 
 | fault | final state | reaction [s] | rest [s] | v | a | j | recovered | result |
 |---|---|---|---|---|---|---|---|---|

@@ -1,4 +1,4 @@
-"""Links, anchors and file names in the tracked Markdown files lead to files and headings that exist."""
+"""Links, anchors and file names in the tracked Markdown files lead to targets that exist; prose is wrapped."""
 
 import re
 import subprocess
@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(\s*([^()\s]+)\s*\)")
 FILE = re.compile(r"(?:vla_ros|bench|config|docs|examples|experiments|faults|launch|test)(?:/[\w.-]+)+/?")
+MAX_COLUMNS = 100
 ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 
 
@@ -59,6 +60,21 @@ def missing_files(page: Path) -> list[str]:
     return [span for span in spans if FILE.fullmatch(span) and not (ROOT / span).exists()]
 
 
+def long_lines(page: Path) -> list[int]:
+    """Numbers of the lines of prose that exceed `MAX_COLUMNS`; tables, code and single unbreakable words may."""
+    text = FENCE.sub(lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"))
+    return [
+        number
+        for number, line in enumerate(text.splitlines(), 1)
+        if len(line) > MAX_COLUMNS and not line.startswith("    ") and line.lstrip()[0] != "|" and " " in line.strip()
+    ]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_prose_is_wrapped(page: Path) -> None:
+    assert long_lines(page) == []
+
+
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_resolves(page: Path) -> None:
     assert broken_links(page) == []
@@ -92,3 +108,10 @@ def test_a_missing_file_is_found(tmp_path: Path) -> None:
         "`test/test_docs_links.py` `config/robots/` `docs/missing.md` `./vla test` `test/core -q` `runs/demo`\n"
     )
     assert missing_files(page) == ["docs/missing.md"]
+
+
+def test_a_long_line_of_prose_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    words, link = "word " * 21, f"[link](https://x.org/{'y' * 100})"
+    page.write_text(f"{'é' * 99} a\n{words}\n| {words} |\n\n    {words}\n```\n{words}\n```\n{link}\n- {words}\n")
+    assert long_lines(page) == [1, 2, 10]
