@@ -43,7 +43,7 @@ CONSOLE = os.fdopen(os.dup(1), "w", buffering=1)
 SLOW = ["test_supervisor.py", "test_supervisor_stops.py", "test_supervisor_fuzz.py"]
 TESTS = {
     "state_machine": (["test_state_machine.py"], []),
-    "fault_rules": (["test_fault_rules.py", "../test_safety.py"], []),
+    "fault_rules": (["test_fault_rules.py", "../test_safety_document.py"], []),
     "gate": (["test_gate.py", "test_supervisor_thresholds.py"], SLOW),
     "supervisor": (["test_fault_rules.py", "test_supervisor*.py", "test_clearance.py"], []),
     "arming": (["test_arming.py", "test_fault_rules.py", "test_supervisor_thresholds.py"], SLOW),

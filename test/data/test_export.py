@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from data.test_lerobot import EPISODES, INFO, same
-from data.test_source import NO_AV
+from data.test_training_data import NO_AV
 
 from vla_ros.cli import main
 from vla_ros.config import load_robot

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from data.test_lerobot import EPISODES, INFO
-from data.test_source import NO_AV, write_video_dataset
+from data.test_training_data import NO_AV, write_video_dataset
 
 from vla_ros.cli import main
 from vla_ros.data.episodes import DemoDataset

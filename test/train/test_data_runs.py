@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data.test_source import JOINTS, write
+from data.test_training_data import JOINTS, write
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.evaluation.evaluate import evaluate

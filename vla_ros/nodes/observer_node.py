@@ -1,6 +1,6 @@
 """Records the robot's command topic and checks it against the limits; it has no part in control.
 
-It records every command, its stamped copy, every active plan and every chunk; `evaluation/run_recorder.py` does the
+It records every command, its stamped copy, every active plan and every chunk; `evaluation/observer.py` does the
 checks.
 """
 
@@ -19,7 +19,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from vla_ros.config import load_robot
 from vla_ros.core.errors import RecordError
-from vla_ros.evaluation.run_recorder import RunRecorder
+from vla_ros.evaluation.observer import RunRecorder
 from vla_ros.nodes.common import topics
 from vla_ros.nodes.common.conversions import capture_of, chunk_from_message, plan_from_message, to_ns
 from vla_ros.nodes.common.node_loop import Loop, RosTime, subscribe

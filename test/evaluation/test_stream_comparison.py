@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vla_ros.core.stream_comparison import IN_TRANSIT_ROWS, StreamComparison
+from vla_ros.evaluation.stream_comparison import IN_TRANSIT_ROWS, StreamComparison
 
 COPIES = np.cumsum(np.random.default_rng(1).normal(size=(400, 3)), axis=0)
 COPIES[:50] = COPIES[50]

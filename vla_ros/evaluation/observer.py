@@ -16,9 +16,9 @@ import numpy.typing as npt
 from vla_ros.core.limit_monitor import QUANTITIES, LimitMonitor
 from vla_ros.core.records import Array, Chunk
 from vla_ros.core.robot import Limits
-from vla_ros.core.stream_comparison import StreamComparison
 from vla_ros.core.trajectory import Plan
 from vla_ros.evaluation.metrics import GRIPPERS, STEP_S, chunk_jerk
+from vla_ros.evaluation.stream_comparison import StreamComparison
 
 PART_SIZE = 5_000
 """Number of commands that are checked together: ten seconds at 500 Hz."""
