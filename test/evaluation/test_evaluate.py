@@ -37,7 +37,7 @@ def test_the_latency_covers_all_inferences_of_all_episodes() -> None:
 
 
 def test_an_unknown_executor_is_refused(capsys) -> None:
-    assert main(["--checkpoint", "expert", "--executor", "planer", "--episodes", "1"]) == 1
+    assert main(["--policy", "expert", "--executor", "planer", "--episodes", "1"]) == 1
     assert 'evaluate: unknown executor "planer"; did you mean "planner"?' in capsys.readouterr().err
 
 
@@ -50,12 +50,20 @@ def test_a_policy_of_any_name_is_evaluated(capsys) -> None:
     one = ["--episodes", "1", "--processes", "1"]
     assert main(["--policy", "hold", *one]) == 0
     assert "success 0/1" in capsys.readouterr().out
+    assert main(["--policy", "expert", *one]) == 0
+    assert "success 1/1" in capsys.readouterr().out
     assert main(["--policy", "nowhere:mine", *one]) == 1
     assert 'policy module "nowhere" cannot be imported' in capsys.readouterr().err
     assert main(["--policy", "", *one]) == 1
     assert 'unknown policy ""' in capsys.readouterr().err
     assert main(["--policy", "hold", "--real-time-chunking", "--executor", "planner", *one]) == 1
     assert 'policy "hold" does not accept a committed prefix' in capsys.readouterr().err
+
+
+def test_the_help_names_the_command(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: vla eval ")
 
 
 def test_real_time_chunking_needs_a_policy_and_the_planner() -> None:
@@ -75,7 +83,7 @@ def test_real_time_chunking_needs_a_policy_and_the_planner() -> None:
     ],
 )
 def test_invalid_numbers_are_refused(capsys, arguments: list[str], message: str) -> None:
-    assert main(["--checkpoint", "expert", "--episodes", "1", *arguments]) == 1
+    assert main(["--policy", "expert", "--episodes", "1", *arguments]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -87,7 +95,7 @@ def test_delays_are_rounded_up_to_control_steps(text: str, steps: tuple[int, int
 def test_an_unknown_task_ends_with_an_error() -> None:
     """A process pool restarts a process that fails during initialisation for ever, so it must not fail there."""
     code = "from vla_ros.evaluation.evaluate import main\nif __name__ == '__main__':\n    main({})"
-    arguments = ["--checkpoint", "expert", "--episodes", "1", "--processes", "1", "--task", "pick_plaze"]
+    arguments = ["--policy", "expert", "--episodes", "1", "--processes", "1", "--task", "pick_plaze"]
     done = subprocess.run(
         [sys.executable, "-c", code.format(arguments)], capture_output=True, text=True, timeout=120, check=False
     )

@@ -105,3 +105,20 @@ def test_a_policy_without_a_committed_prefix_is_refused_for_real_time_chunking(r
     finally:
         node.destroy_node()
         rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize(("name", "declared"), [("expert", True), ("hold", False)])
+def test_the_ground_truth_is_read_only_for_a_policy_that_declares_it(
+    ros_domain: int, name: str, declared: bool
+) -> None:
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_domain)
+    node = make_node(context, policy=name, cpus="")
+    try:
+        loop = PolicyNode(node)
+        assert loop._policy.needs_ground_truth == declared
+        topic = f"/{topics.GROUND_TRUTH}"
+        assert any(s.topic_name.endswith(topic) for s in node.subscriptions) == declared
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)

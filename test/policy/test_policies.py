@@ -98,7 +98,7 @@ def test_expert_follows_the_ground_truth_on_the_grid_of_the_chunk() -> None:
         requests.append((observation.stamp_ns, waypoints, dt_s))
         return np.full((waypoints, 3), 0.5)
 
-    expert = make_policy("expert", PolicyContext(JOINTS, ground_truth=lambda: path))
+    expert = make_policy("expert", PolicyContext(JOINTS, ground_truth=path))
     assert expert.needs_ground_truth
     chunk = expert.infer(observe(cameras=()))
     assert requests == [(123, 32, 0.05)]

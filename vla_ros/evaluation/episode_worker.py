@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vla_ros.core.errors import ConfigError, VlaError
+from vla_ros.core.records import Array, Observation
 from vla_ros.data.episodes import DemoInfo, DemoWriter
 from vla_ros.evaluation.executors import executors
 from vla_ros.evaluation.rollout import (
@@ -33,8 +34,8 @@ class EpisodeJob:
         cameras: Names of the cameras.
         rollout: Timing, disturbance and recording of the episodes.
         checkpoint: Checkpoint of the driving policy; None for policies without one and for the expert.
-        policy: Name of the driving policy in the policy registry, made with the simulator's joints. None: "learned" if
-            there is a checkpoint, otherwise the simulator's expert.
+        policy: Name of the driving policy in the policy registry, made with the simulator's joints and expert. None:
+            the checkpoint's policy; without a checkpoint, the path of the expert that labels the frames.
         folder: Folder for recorded episodes; None: nothing is recorded.
         prefix: Prefix of their file names.
         executor: Name of the executor in the registry `executors`.
@@ -104,17 +105,20 @@ class EpisodeWorker:
 
 
 def _make_driver(job: EpisodeJob, simulator: Simulator) -> Driver:
-    name = job.policy
-    if name is None and job.checkpoint is not None:
-        name = "learned"
-    if name is None:
+    if job.policy is None and job.checkpoint is None:
         return expert_driver(job.rollout.dt_s)
+    name = "learned" if job.policy is None else job.policy
+
+    def expert_path(_observation: Observation, count: int, dt_s: float) -> Array:
+        return simulator.expert_path(simulator.ground_truth(), count * dt_s, dt_s)
+
     context = PolicyContext(
         joints=simulator.joints,
         robot=job.robot,
         checkpoint=job.checkpoint,
         real_time_chunking=job.real_time_chunking,
         threads=1,
+        ground_truth=expert_path,
     )
     policy = make_policy(name, context)
     driver = policy_driver(policy, name, job.real_time_chunking)

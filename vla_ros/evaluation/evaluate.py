@@ -1,6 +1,6 @@
 """Success rate of a policy or of the expert on scenes that were not used for training.
 
-    python -m vla_ros.evaluation.evaluate --checkpoint config/checkpoints/so101_pick_place_beast_moh.safetensors
+    ./vla eval --checkpoint config/checkpoints/so101_pick_place_beast_moh.safetensors
 
 Training scenes have seeds below 1,000,000; evaluation scenes start there.
 """
@@ -148,8 +148,8 @@ def evaluate(
         episodes >= 0 and processes >= 1,
         f"episodes must not be negative and processes must be at least 1; got {episodes} and {processes}.",
     )
-    executors.get(executor)
-    if real_time_chunking and (executor != "planner" or (checkpoint is None and policy is None)):
+    cls = executors.get(executor)
+    if real_time_chunking and (not cls.has_plan or (checkpoint is None and policy is None)):
         raise ConfigError("real-time chunking needs a policy and the executor planner (--executor planner).")
     name = load_robot(robot).name  # `robot` may be a file
     if checkpoint is not None:
@@ -207,10 +207,10 @@ def _parse_delay(text: str) -> tuple[int, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vla_ros.evaluation.evaluate", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="vla eval", description=__doc__.splitlines()[0])
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--checkpoint", help='a safetensors file, or "expert" for the scripted expert')
-    source.add_argument("--policy", help="a policy that needs no checkpoint: a name, or module:name for your own")
+    source.add_argument("--checkpoint", help="safetensors file of a learned policy")
+    source.add_argument("--policy", help="a policy that needs no checkpoint: expert, hold, or module:name for your own")
     parser.add_argument("--episodes", type=int, default=40, help="number of episodes (default: %(default)s)")
     parser.add_argument(
         "--seed", type=int, default=EVALUATION_SEED, help="seed of the first episode (default: %(default)s)"
@@ -259,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             min_delay_steps=low, max_delay_steps=high, max_replan_steps=args.replan_steps,
             lead_steps=args.lead_steps, use_steps=args.use_steps,
         )  # fmt: skip
-        checkpoint = None if args.checkpoint in (None, "expert") else Path(args.checkpoint)
+        checkpoint = None if args.checkpoint is None else Path(args.checkpoint)
         results = evaluate(
             checkpoint, args.episodes, args.seed, args.executor, args.task, args.robot, rollout=rollout,
             processes=args.processes, ray=args.ray, real_time_chunking=args.real_time_chunking, policy=args.policy,

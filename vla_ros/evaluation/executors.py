@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -20,16 +20,21 @@ CURVE_STEP_S = 0.05
 
 
 class Executor(Protocol):
-    """Turns chunks into commands.
+    """Turns chunks into commands; made for one episode.
 
     Attributes:
+        has_plan: Whether it follows a plan, and therefore knows the committed prefix.
         refusals: Number of refused chunks by reason; the active plan continues after a refusal.
         handover_errors: Deviation of every accepted or refused chunk from the active plan at its handover, shape (J,)
             [rad]; empty for executors without a plan.
     """
 
+    has_plan: ClassVar[bool]
     refusals: Counter[str]
     handover_errors: list[Array]
+
+    def __init__(self, start: Array, joints: tuple[str, ...], robot: str) -> None:
+        """Hold `start`, shape (J,) [rad], whose joints are `joints`; `robot` is the name of the robot."""
 
     def accept(self, chunk: Chunk, now_ns: int) -> None:
         """Use a chunk that arrived at `now_ns`."""
@@ -44,13 +49,15 @@ class Executor(Protocol):
 ExecutorFactory = Callable[[Array, tuple[str, ...], str], Executor]
 """(start position of shape (J,) [rad], joint names in that order, name of the robot) -> an executor for one episode."""
 
-executors: Registry[ExecutorFactory] = Registry("executor", {"linear": __name__, "planner": __name__})
+executors: Registry[type[Executor]] = Registry("executor", {"linear": __name__, "planner": __name__})
 """Executors by name."""
 
 
 @executors.register("linear")
 class LinearExecutor:
     """Uses the newest chunk, aligned by time: linear between waypoints, the last waypoint is held."""
+
+    has_plan: ClassVar[bool] = False
 
     def __init__(self, start: Array, joints: tuple[str, ...] = (), robot: str = "") -> None:
         """Hold `start`, shape (J,) [rad]; `joints` and `robot` are not used."""
@@ -80,6 +87,8 @@ class LinearExecutor:
 @executors.register("planner")
 class PlannerExecutor:
     """The planner and its active plan, without the supervisor."""
+
+    has_plan: ClassVar[bool] = True
 
     def __init__(self, start: Array, joints: tuple[str, ...], robot: str = "so101") -> None:
         """Hold a position within the limits of a robot.

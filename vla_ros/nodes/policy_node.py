@@ -32,7 +32,7 @@ from vla_ros.nodes.common.node_loop import Loop, PollingSubscription, RosTime, s
 from vla_ros.nodes.common.node_loop import main as run
 from vla_ros.nodes.common.parameters import check_log_dir, load_params
 from vla_ros.policy.active_plan_tracker import ActivePlanTracker
-from vla_ros.policy.base import PolicyContext, TargetPath, infer_chunk, make_policy, require_committed_prefix
+from vla_ros.policy.base import PolicyContext, infer_chunk, make_policy, require_committed_prefix
 from vla_ros.policy.inference_monitor import InferenceConfig, InferenceMonitor
 from vla_ros.system.processes import set_cpu_affinity
 
@@ -95,8 +95,13 @@ class PolicyNode(Loop):
         self._node, self._time = node, RosTime(node)
         robot = load_robot(params.robot)
         set_cpu_affinity(params.cpus)
-        self._ground_truth: GroundTruthObserver | None = None
         self._policy = make_policy(params.policy, self._context(robot.joints, robot.name))
+        self._ground_truth: GroundTruthObserver | None = None
+        if self._policy.needs_ground_truth:
+            from vla_ros.sim.ground_truth_json import GroundTruthObserver
+            from vla_ros.sim.so101.expert import Expert
+
+            self._expert, self._ground_truth = Expert(), GroundTruthObserver(robot.joints)
         self._synchroniser = Synchroniser(self._policy.cameras, robot.joints, params.synchroniser)
         self._monitor = InferenceMonitor(params.inference)
         self._tracker: ActivePlanTracker | None = None
@@ -124,22 +129,6 @@ class PolicyNode(Loop):
     def _context(self, joints: tuple[str, ...], robot: str) -> PolicyContext:
         params = self._params
         file = Path(params.checkpoint)
-
-        def ground_truth() -> TargetPath:
-            """Subscribe to the simulator's ground truth; only a policy that needs it calls this."""
-            from vla_ros.sim.ground_truth_json import GroundTruthObserver
-            from vla_ros.sim.so101.expert import Expert
-
-            expert, observer = Expert(), GroundTruthObserver(joints)
-            self._ground_truth = observer
-
-            def target_path(_observation: Observation, count: int, dt_s: float) -> Array:
-                if observer.ground_truth is None:
-                    raise RecordError("no ground truth was received yet.")
-                return expert.target_path(observer.ground_truth, count * dt_s, dt_s)
-
-            return target_path
-
         return PolicyContext(
             joints=joints,
             robot=robot,
@@ -149,8 +138,14 @@ class PolicyNode(Loop):
             engine=params.engine,
             precision=params.precision,
             threads=params.threads,
-            ground_truth=ground_truth,
+            ground_truth=self._expert_path,
         )
+
+    def _expert_path(self, _observation: Observation, count: int, dt_s: float) -> Array:
+        """Targets of the expert from the newest ground truth, shape (count, J) [rad]."""
+        if self._ground_truth is None or self._ground_truth.ground_truth is None:
+            raise RecordError("no ground truth was received yet.")
+        return self._expert.target_path(self._ground_truth.ground_truth, count * dt_s, dt_s)
 
     def step(self, late_ns: int) -> None:
         """Process the received messages; infer if it is time and there is a new observation."""

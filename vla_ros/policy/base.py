@@ -110,8 +110,8 @@ class PolicyContext:
         engine: How the network is executed, see `vla_ros/policy/inference/engine.py`.
         precision: Of the image encoders, "float32" or "bf16".
         threads: CPU threads of the complete process.
-        ground_truth: Makes the source of targets from the simulator's ground truth; called only by policies that
-            need it. None outside the simulator.
+        ground_truth: Source of targets from the simulator's ground truth, for policies that declare
+            `needs_ground_truth`. None outside the simulator.
     """
 
     joints: tuple[str, ...] | None = None
@@ -122,7 +122,7 @@ class PolicyContext:
     engine: str = "auto"
     precision: str = "float32"
     threads: int = 1
-    ground_truth: Callable[[], TargetPath] | None = None
+    ground_truth: TargetPath | None = None
 
     def need_joints(self, policy: str) -> tuple[str, ...]:
         """The joints.

@@ -43,4 +43,4 @@ def make_scripted(context: PolicyContext) -> Policy:
     """
     if context.ground_truth is None:
         raise ConfigError('policy "expert" needs the ground truth of the simulator.')
-    return ScriptedPolicy(context.need_joints("expert"), context.ground_truth())
+    return ScriptedPolicy(context.need_joints("expert"), context.ground_truth)

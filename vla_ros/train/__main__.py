@@ -1,6 +1,6 @@
 """Train a policy for the simulated arm: record demonstrations, train, run DAgger rounds, evaluate.
 
-    python -m vla_ros.train --minutes 28 --seed 0 --out runs/pick_place
+    ./vla train --minutes 28 --seed 0 --out runs/pick_place
 
 1. Records demonstrations of the scripted expert in OUT/demos; existing ones are reused. With data=FOLDER it trains on a
    LeRobot dataset instead.
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
-        prog="python -m vla_ros.train",
+        prog="vla train",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
