@@ -163,6 +163,14 @@ def test_motion_after_stop() -> None:
     assert fault_names(monitors, now + 2) == [], "once at rest it may be moved by hand"
 
 
+def test_motion_after_stop_names_the_largest_joint_speed() -> None:
+    monitors = with_joint_state()
+    monitors.expect_rest(T0)
+    late = T0 + NS
+    monitors.joint_state(sample(START, late, np.array([0.1, -0.4, 0.2])), late, None)
+    assert monitors.faults(late, False)[0].detail == "the arm still moves at 0.40 rad/s after a stop"
+
+
 def test_motion_after_stop_requires_a_measurement_after_the_stop() -> None:
     monitors = with_joint_state()
     monitors.joint_state(sample(START, T0, 0.3), T0, None)
