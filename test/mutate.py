@@ -132,11 +132,11 @@ def summary(all_mutants: list[Mutant], known: dict[str, dict[str, str]]) -> tupl
         ran, timeouts = len(outcomes) - outcomes.count(""), outcomes.count("timeout")
         killed = ran - len(survivors)
         lines.append(f"| `{module}.py` | {len(own)} | {ran} | {killed} | {timeouts} | {len(survivors)} | {len(same)} |")
-    lines += ["", "Equivalent mutants, each with the reason:", ""]
-    lines += [f"- `{m.name}`: {EQUIVALENT[m.name]}." for m in equivalent] or ["- none"]
-    lines += ["", "Survivors for which a test is missing:", ""]
-    lines += [f"- line `{m}`" for m in missing] or ["- none"]
-    return "\n".join(lines), missing
+    lines += ["", "| equivalent mutant | reason |", "|---|---|"]
+    lines += [f"| `{m.name.replace('|', '&#124;')}` | {EQUIVALENT[m.name]} |" for m in equivalent]
+    lines += ["", f"Survivors for which a test is missing: {'none.' if not missing else ''}", ""]
+    lines += [f"- line `{m}`" for m in missing]
+    return "\n".join(lines).rstrip(), missing
 
 
 TITLE = """# Mutation testing of the safety-relevant code
