@@ -13,6 +13,7 @@ from vla_ros.core.robot import Limits
 from vla_ros.evaluation.episode_worker import EpisodeJob
 from vla_ros.evaluation.rollout import EpisodeResult, RolloutConfig
 from vla_ros.evaluation.workers import run_episodes
+from vla_ros.policy.heads.base import action_heads
 from vla_ros.sim.base import EVALUATION_SEED
 from vla_ros.train.config import TrainConfig
 
@@ -25,8 +26,6 @@ EXECUTION_MODES = {"fixed": None, "consensus": None, "consensus_2": 2.0, "consen
 
 "fixed" executes a fixed number of steps. The paper varies r from 1.0 to 1.4. Horizons whose deviation grows faster
 along the chunk need a larger r; otherwise nearly always only the minimum number of steps is executed."""
-CONTROL_POINT_HEADS = ("beast", "beast_flow", "beast_tokens")
-"""Heads whose horizons are counted in control points; those of the others are counted in waypoints."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Suite:
         simulator: Name of the simulator.
         limits: Limits of the robot; peak jerk is reported over them. None reports it in rad/s^3.
         waypoint_horizons: Horizons of a mixture, in waypoints.
-        control_point_horizons: The same for `CONTROL_POINT_HEADS`: those that decide the same waypoints.
+        control_point_horizons: The same for heads that predict control points: those that decide the same waypoints.
         shorter_horizons: Heads that are also trained with one horizon of fewer waypoints, and how many. A mixture is
             compared with the best single horizon, which need not be the longest.
         timeout_s: Maximum duration of an episode [s].
@@ -170,7 +169,8 @@ class Run:
     def config(self) -> TrainConfig:
         """The settings of its training."""
         suite = self.suite
-        horizons = suite.control_point_horizons if self.head in CONTROL_POINT_HEADS else suite.waypoint_horizons
+        control_points = action_heads.get(self.head).predicts_control_points
+        horizons = suite.control_point_horizons if control_points else suite.waypoint_horizons
         mixture = replace(suite.config.network.mixture, horizons=horizons if self.mixture else ())
         network = replace(suite.config.network, head=self.head, mixture=mixture)
         spline = replace(suite.config.spline, waypoints=self.waypoints or suite.config.spline.waypoints)

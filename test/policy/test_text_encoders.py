@@ -86,6 +86,8 @@ def test_an_instruction_is_encoded_once_while_it_is_cached() -> None:
 
     @text_encoders.register("counted")
     class Counted(HashEncoder):
+        needs_files = True
+
         def __call__(self, instruction: str) -> np.ndarray:
             encoded.append(instruction)
             return super().__call__(instruction)
@@ -109,6 +111,16 @@ def test_names_are_checked(not_installed: None) -> None:
     with pytest.raises(UnknownName, match="text encoder"):
         InstructionEncoder("none", 32)
     assert (embedding_size("hash", 32), embedding_size("minilm", 32)) == (32, 384)
+
+
+def test_encoders_declare_their_output_and_what_they_need() -> None:
+    classes = {name: text_encoders.get(name) for name in ("hash", "minilm", "backbone")}
+    assert [name for name, cls in classes.items() if cls.gives_tokens] == ["backbone"]
+    assert [name for name, cls in classes.items() if not cls.needs_files] == ["hash"]
+    for name, carried in (("hash", []), ("backbone", ["go"])):
+        encoder = InstructionEncoder(name, 8)
+        encoder("go")
+        assert list(encoder.embeddings()) == carried
 
 
 def test_missing_weights_are_reported_with_the_command_that_installs_them(not_installed: None) -> None:

@@ -23,7 +23,7 @@ from vla_ros.core.errors import ConfigError
 from vla_ros.policy.network.config import ModelConfig
 from vla_ros.policy.network.model import VlaNetwork
 from vla_ros.policy.network.resolve import resolve
-from vla_ros.policy.text.encoders import Embedding
+from vla_ros.policy.text.encoders import Embedding, text_encoders
 
 FORMAT = 2
 KEY = "vla_ros"
@@ -128,7 +128,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 def _embeddings(data: Any, config: ModelConfig, name: str) -> dict[str, Embedding]:
     rows: dict[str, Embedding] = {}
-    tokens, size = config.network.language == "backbone", config.network.embedding_size
+    tokens, size = text_encoders.get(config.network.language).gives_tokens, config.network.embedding_size
     try:
         for instruction, row in dict(data or {}).items():
             values = np.array(row, dtype=np.float64)

@@ -14,6 +14,7 @@ from vla_ros.core.errors import ConfigError
 from vla_ros.policy.encoders.base import image_encoders, make_image_encoders
 from vla_ros.policy.network.config import ModelConfig
 from vla_ros.policy.network.transformer import Transformer
+from vla_ros.policy.text.encoders import text_encoders
 from vla_ros.policy.text.normaliser import InstructionNormaliser
 
 
@@ -41,10 +42,11 @@ class ContextEncoder(nn.Module):
         super().__init__()
         network, transformer = config.network, config.network.transformer
         width, joints, embedding = transformer.width, len(config.joints), network.embedding_size
-        cls, own_text = image_encoders.get(network.encoder), network.language == "backbone"
+        cls, own_text = image_encoders.get(network.encoder), text_encoders.get(network.language).gives_tokens
         if own_text and not cls.encodes_text:
             raise ConfigError(
-                f'network.language is "backbone", but the image encoder "{network.encoder}" does not encode text.'
+                f'network.language is "{network.language}", but the image encoder "{network.encoder}" does not '
+                "encode text."
             )
         self._every_camera, self._width = cls.every_camera, width
         self.register_buffer("joint_mean", torch.zeros(joints))

@@ -37,9 +37,13 @@ class TextEncoder(ABC):
 
     Attributes:
         fixed_size: Size of its output where it cannot be chosen; None where it is the requested size.
+        gives_tokens: Whether its output is token numbers, for an image encoder that encodes text itself.
+        needs_files: Whether it reads files; a checkpoint then carries the embeddings of its instructions.
     """
 
     fixed_size: ClassVar[int | None] = None
+    gives_tokens: ClassVar[bool] = False
+    needs_files: ClassVar[bool] = True
 
     def __init__(self, size: int, weights: str = "") -> None:
         """Keep the options.
@@ -116,7 +120,7 @@ class InstructionEncoder:
 
     def embeddings(self) -> dict[str, Embedding]:
         """Instructions and embeddings to put into a checkpoint; none where the encoder is always available."""
-        return {} if self._name == "hash" else {**self._known, **self._cached}
+        return {**self._known, **self._cached} if text_encoders.get(self._name).needs_files else {}
 
 
 def split_words(text: str) -> list[str]:
@@ -141,6 +145,8 @@ def hash_embedding(instruction: str, size: int) -> npt.NDArray[np.float32]:
 class HashEncoder(TextEncoder):
     """See `hash_embedding`."""
 
+    needs_files: ClassVar[bool] = False
+
     def __call__(self, instruction: str) -> Embedding:
         """See `TextEncoder`."""
         return hash_embedding(instruction, self.size)
@@ -152,6 +158,8 @@ class BackboneTokens(TextEncoder):
 
     Without weights the tokens are the bytes of the instruction.
     """
+
+    gives_tokens: ClassVar[bool] = True
 
     def __init__(self, size: int, weights: str = "") -> None:
         """Read the tokenizer.
