@@ -1,8 +1,7 @@
-"""What surrounds the processes of a scene: a settable system clock, a small disk, environment variables."""
+"""What surrounds the processes of a scene: a settable system clock, a small disk."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -30,15 +29,3 @@ def small_disk(folder: Path) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
-
-
-@contextmanager
-def environment(settings: dict[str, str]) -> Iterator[None]:
-    """Set environment variables of this process for the duration of the context."""
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, String
 
 from faults.network_link import NetworkLink, in_namespace, network_link
-from faults.process_environment import build_clock_library, environment, small_disk
+from faults.process_environment import build_clock_library, small_disk
 from faults.servo_targets import ServoTargets, combine
 from vla_ros.api import Chunk
 from vla_ros.config import config_dir, load_robot
@@ -29,7 +29,7 @@ from vla_ros.core.limit_monitor import LimitReport, check_limits
 from vla_ros.nodes.common import conversions as convert
 from vla_ros.nodes.common import topics
 from vla_ros.system.graph import isolated_domain
-from vla_ros.system.processes import ProcessGroup
+from vla_ros.system.processes import ProcessGroup, environment_variables
 from vla_ros.testing.graph_client import JOINTS, GraphClient
 
 LIMITS = load_robot("so101").limits
@@ -277,7 +277,7 @@ def moving_scene(folder: Path, setup: Setup) -> Iterator[Scene]:
         folder = stack.enter_context(small_disk(folder)) if setup.small_disk else folder
         env = stack.enter_context(isolated_domain())
         discovery = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET"} if link else {}
-        stack.enter_context(environment(env | discovery))
+        stack.enter_context(environment_variables(env | discovery))
         processes = ProcessGroup(folder)
         stack.callback(processes.stop_all)
         scene = Scene(int(env["ROS_DOMAIN_ID"]), processes, setup, link)

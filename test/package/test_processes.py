@@ -16,7 +16,7 @@ import pytest
 
 from vla_ros.core.errors import ConfigError
 from vla_ros.system import processes as processes_module
-from vla_ros.system.processes import ProcessGroup, reserve_domain_id, set_cpu_affinity
+from vla_ros.system.processes import ProcessGroup, environment_variables, reserve_domain_id, set_cpu_affinity
 
 ROOT = Path(__file__).resolve().parents[2]
 IGNORES_SIGNALS = """
@@ -156,3 +156,20 @@ def test_unavailable_cpus_are_refused(cpus: str) -> None:
     result = affinity_after(cpus)
     assert "must name some of" in result.error
     assert result.error.endswith(".")
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_environment_variables_are_restored_after_an_error(monkeypatch, before: str | None) -> None:
+    name = "VLA_ROS_TEST_VARIABLE"
+    monkeypatch.delenv(name, raising=False)
+    if before is not None:
+        monkeypatch.setenv(name, before)
+
+    def fail() -> None:
+        with environment_variables({name: "new"}):
+            assert os.environ[name] == "new"
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert os.environ.get(name) == before

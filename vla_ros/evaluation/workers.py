@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from vla_ros.core.errors import ConfigError
 from vla_ros.evaluation.episode_worker import EpisodeJob, EpisodeWorker
 from vla_ros.evaluation.rollout import EpisodeResult
-from vla_ros.system.processes import terminate_with_parent
+from vla_ros.system.processes import environment_variables, terminate_with_parent
 
 SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Environment variables with which every process computes on one thread, so that processes do not share cores."""
@@ -47,7 +46,7 @@ def run_episodes(
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(processes, len(seeds)), spawn, _initialise, (os.getpid(), job))
     try:
-        with _environment(SINGLE_THREAD):  # the processes start here and inherit it
+        with environment_variables(SINGLE_THREAD):  # the processes start here and inherit it
             futures = [pool.submit(_run, seed) for seed in seeds]
         for future in as_completed(futures):
             yield future.result()
@@ -75,17 +74,3 @@ def _run(seed: int) -> EpisodeResult:
     if _worker is None:
         raise RuntimeError("this process has no worker.")
     return _worker.run(seed)
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    old = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in old.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

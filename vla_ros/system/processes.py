@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vla_ros.core.errors import ConfigError
@@ -49,6 +49,21 @@ def reserve_domain_id() -> Iterator[int]:
             yield domain
         return
     raise RuntimeError("all ROS domain ids from 1 to 101 are in use on this machine")
+
+
+@contextlib.contextmanager
+def environment_variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process while the context is open; processes started meanwhile inherit them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def terminate_with_parent(parent: int) -> None:
