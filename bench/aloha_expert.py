@@ -7,7 +7,6 @@ as in demonstrations; `--folder` writes the episodes as demonstrations for train
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,22 +15,9 @@ from bench.common import table
 from vla_ros.evaluation.episode_worker import EpisodeJob
 from vla_ros.evaluation.rollout import EpisodeResult, RolloutConfig
 from vla_ros.evaluation.workers import run_episodes
-from vla_ros.sim.aloha import CAMERAS, TASK
+from vla_ros.sim.aloha import CAMERAS, DT_S, NOT_INSTALLED, ROBOT, TASK, TIMEOUT_S, is_installed
 
-ROBOT = "aloha"
-GRIPPERS = ("left_arm_gripper", "right_arm_gripper")
-"""Joints that go from 0 (closed) to 1 (open); the others are in rad."""
-DT_S = 0.06
-"""Time between waypoints: three of the environment's actions [s]."""
-TIMEOUT_S = 8.0
-"""Maximum duration of an episode: 400 actions, as in the evaluations of ACT (Zhao et al. 2023) [s]."""
 REQUIRED_SUCCESS = 0.9
-MISSING = 'gym-aloha is not installed; install it with pip install "vla_ros[aloha]", with a MuJoCo below 3.9.'
-
-
-def installed() -> bool:
-    """Whether gym-aloha is installed."""
-    return importlib.util.find_spec("gym_aloha") is not None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Play the episodes; returns 0 if the success rate is reached, or cannot be measured."""
     options = table.options(__doc__ or "", argv, add_options)
-    if not installed():
-        print(f"aloha_expert: {MISSING}", file=sys.stderr)
+    if not is_installed():
+        print(f"aloha_expert: {NOT_INSTALLED}", file=sys.stderr)
         return 0
     count = max(1, options.episodes // 10) if options.quick else options.episodes
     rollout = RolloutConfig(dt_s=DT_S, timeout_s=TIMEOUT_S, noise_rad=options.noise)

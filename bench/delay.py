@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench.common import table
-from bench.common.networks import SHIPPED
+from vla_ros.config import find_checkpoint
 from vla_ros.core.statistics import wilson_interval
 from vla_ros.evaluation.episode_worker import EpisodeJob
 from vla_ros.evaluation.rollout import RolloutConfig
@@ -73,7 +73,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=20, help="episodes per method and delay (default 20)")
     parser.add_argument("--seed", type=int, default=1_000_000, help="seed of the first scene (default 1000000)")
     parser.add_argument("--policy", choices=("learned", "expert"), default="learned", help="default learned")
-    parser.add_argument("--checkpoint", type=Path, default=SHIPPED, help="of the learned policy (default: shipped)")
+    parser.add_argument(
+        "--checkpoint", type=Path, default=find_checkpoint(), help="of the learned policy (default: shipped)"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from bench.common import table
-from bench.common.networks import LARGE, SHIPPED, SMALL, make_network
+from bench.common.networks import LARGE, SMALL, make_network
+from vla_ros.config import find_checkpoint
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import Image
 from vla_ros.policy.inference.engine import Engine
@@ -32,7 +33,7 @@ from vla_ros.policy.network.checkpoint import load_checkpoint
 from vla_ros.policy.network.model import PolicyOutput, VlaNetwork
 
 NETWORKS: dict[str, Callable[[], VlaNetwork]] = {
-    "shipped": lambda: load_checkpoint(SHIPPED)[0],
+    "shipped": lambda: load_checkpoint(find_checkpoint())[0],
     "mixture": lambda: make_network(SMALL, horizons=(8, 16, 24, 32)),
     "flow": lambda: make_network(SMALL, head="flow"),
     "large": lambda: make_network(LARGE),

@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bench.common import table
-from bench.common.networks import SHIPPED
+from vla_ros.config import find_checkpoint
 from vla_ros.core.errors import VlaError
 from vla_ros.core.statistics import wilson_interval
 from vla_ros.evaluation.evaluate import evaluate
@@ -96,7 +96,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this bench only."""
     parser.add_argument("--episodes", type=int, default=50, help="episodes per configuration (default 50)")
     parser.add_argument(
-        "--checkpoint", type=Path, nargs="+", default=[SHIPPED],
+        "--checkpoint", type=Path, nargs="+", default=[find_checkpoint()],
         help="checkpoints of pick and place whose head accepts a committed prefix (default: the shipped one)",
     )  # fmt: skip
 

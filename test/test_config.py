@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vla_ros.config import check_keys, config_dir, from_mapping, load_robot, load_yaml, require, robots_dir
+from vla_ros.config import (
+    check_keys,
+    config_dir,
+    find_checkpoint,
+    from_mapping,
+    load_robot,
+    load_yaml,
+    require,
+    robots_dir,
+)
 from vla_ros.core.errors import ConfigError, UnknownName, VlaError
 from vla_ros.planning.planner import PlannerConfig
 
@@ -299,3 +308,11 @@ def test_unknown_keys_are_named() -> None:
     check_keys({"a": 1}, ["a", "b"], "here")
     with pytest.raises(UnknownName, match='unknown key "bb" in here; did you mean "b"'):
         check_keys({"a": 1, "bb": 2}, ["a", "b"], "here")
+
+
+def test_a_checkpoint_is_a_file_or_a_name_in_the_folder_of_configuration(tmp_path: Path) -> None:
+    assert find_checkpoint().is_file()
+    own = tmp_path / "own.safetensors"
+    own.touch()
+    assert find_checkpoint(own) == own
+    assert find_checkpoint("none.safetensors") == config_dir() / "checkpoints" / "none.safetensors"

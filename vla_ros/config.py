@@ -18,6 +18,10 @@ from vla_ros.core.robot import ClearanceConfig, Limits, Robot
 T = TypeVar("T")
 
 
+SHIPPED_CHECKPOINT = "so101_pick_place_beast_moh.safetensors"
+"""File in config/checkpoints: the learned policy of `./vla demo`."""
+
+
 def config_dir() -> Path:
     """The folder of configuration: `config/` of the checkout, or the installed share folder.
 
@@ -33,6 +37,16 @@ def config_dir() -> Path:
         if (folder / "robots").is_dir():
             return folder
     raise ConfigError("the configuration folder of vla_ros was not found; is the package installed?")
+
+
+def find_checkpoint(name: Path | str = SHIPPED_CHECKPOINT) -> Path:
+    """The file `name` if it exists, otherwise the file of that name in config/checkpoints, which may not exist.
+
+    Raises:
+        ConfigError: The folder of configuration does not exist.
+    """
+    file = Path(name)
+    return file if file.is_file() else config_dir() / "checkpoints" / file
 
 
 def robots_dir() -> Path:

@@ -1,4 +1,4 @@
-"""The shipped checkpoint, and networks of given sizes with random weights, which suffice for inference times."""
+"""Networks of given sizes with random weights, which suffice for inference times."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import Any
 
 import torch
 
-from vla_ros.config import config_dir
 from vla_ros.policy.action_spline import SplineConfig
 from vla_ros.policy.network.config import MixtureConfig, ModelConfig, NetworkConfig, TransformerConfig
 from vla_ros.policy.network.model import VlaNetwork
 
-SHIPPED = config_dir() / "checkpoints" / "so101_pick_place_beast_moh.safetensors"
-"""The checkpoint that `./vla demo` runs."""
 JOINTS = ("a", "b", "c", "d", "e", "gripper")
 CAMERAS = ("front", "wrist")
 SMALL = {"image_size": 96, "chunk": 32, "width": 128, "attention_heads": 4, "context_layers": 1, "layers": 3}

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import aloha_expert as aloha
-from bench.common.networks import SHIPPED
 from experiments.learning_table.suites import (
     EXECUTION_MODES,
     DemonstrationSource,
@@ -15,8 +13,9 @@ from experiments.learning_table.suites import (
     Suite,
     quick,
 )
-from vla_ros.config import load_robot
+from vla_ros.config import find_checkpoint, load_robot
 from vla_ros.core.errors import UnknownName
+from vla_ros.sim import aloha
 from vla_ros.train.config import TrainConfig, load_config
 
 SETTINGS = Path(__file__).with_name("so101.yaml")
@@ -36,7 +35,7 @@ def pick_place() -> Suite:
     """
     sources = (
         DemonstrationSource("expert", 0, 120, 0.05),
-        DemonstrationSource("dagger", 100_000, 80, 0.04, SHIPPED),
+        DemonstrationSource("dagger", 100_000, 80, 0.04, find_checkpoint()),
     )
     heads = ("regression", "beast", "flow", "beast_tokens", "bins")
     return Suite(
@@ -74,7 +73,7 @@ def transfer_cube() -> Suite:
     modes = tuple(mode for mode in EXECUTION_MODES if mode != "consensus")
     return Suite(
         "transfer_cube", config, HEADS, sources, simulator="aloha", timeout_s=aloha.TIMEOUT_S, executor="linear",
-        execution_modes=modes, minutes=10.0, unavailable_reason="" if aloha.installed() else aloha.MISSING,
+        execution_modes=modes, minutes=10.0, unavailable_reason="" if aloha.is_installed() else aloha.NOT_INSTALLED,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vla_ros.config import config_dir
+from vla_ros.config import find_checkpoint
 from vla_ros.core.errors import ConfigError
 from vla_ros.data.episodes import read_episode
 from vla_ros.evaluation.episode_worker import EpisodeJob
@@ -17,7 +17,7 @@ from vla_ros.evaluation.rollout import RolloutConfig
 from vla_ros.evaluation.workers import run_episodes
 
 JOB = EpisodeJob("pick_place", "so101", ("front",), RolloutConfig(image_size=16, timeout_s=1.0, noise_rad=0.05))
-SHIPPED = config_dir() / "checkpoints" / "so101_pick_place_beast_moh.safetensors"
+SHIPPED = find_checkpoint()
 NEEDS_RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason='needs Ray: pip install "vla_ros[ray]"')
 
 

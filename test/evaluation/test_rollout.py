@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vla_ros.config import config_dir, load_robot
+from vla_ros.config import find_checkpoint, load_robot
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.records import NS, Chunk
 from vla_ros.evaluation.disturbance import Disturbance
@@ -195,7 +195,7 @@ def test_the_committed_prefix_is_the_newest_plan_until_it_comes_to_rest() -> Non
 
 
 def test_real_time_chunking_reduces_the_handover_error(simulator) -> None:
-    file = config_dir() / "checkpoints" / "so101_pick_place_beast_moh.safetensors"
+    file = find_checkpoint()
     config = RolloutConfig(timeout_s=2.5, max_delay_steps=4, min_delay_steps=4, lead_steps=4, use_steps=9)
     errors = []
     for enabled in (False, True):

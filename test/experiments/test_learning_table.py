@@ -149,7 +149,7 @@ def test_errors_suggest_similar_names() -> None:
 
 
 def test_an_unavailable_suite_is_left_out_unless_it_is_named(tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(tasks.aloha, "installed", lambda: False)
+    monkeypatch.setattr(tasks.aloha, "is_installed", lambda: False)
     monkeypatch.setattr(command_line, "finished", lambda run, folders: run.suite.name != "transfer_cube")
     monkeypatch.setattr(command_line, "report", lambda args, folders: 0)
     options = ["--work", str(tmp_path), "--records", str(tmp_path)]

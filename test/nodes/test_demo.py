@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from vla_ros.cli import demo
-from vla_ros.config import config_dir
+from vla_ros.config import find_checkpoint
 from vla_ros.nodes.common import topics
 from vla_ros.system.graph import GraphRun
 from vla_ros.testing.graph_client import GraphClient
 
 pytestmark = pytest.mark.graph
-LEARNED = config_dir() / "checkpoints" / "so101_pick_place_beast_moh.safetensors"
+LEARNED = find_checkpoint()
 STABLE = (
     *("episodes", "successes", "success_rate", "command_rate_hz", "period_error_us", "baseline_period_error_us"),
     *(

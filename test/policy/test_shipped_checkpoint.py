@@ -20,7 +20,9 @@ def test_there_is_one() -> None:
 def test_it_is_small_and_names_the_command_that_made_it(file) -> None:
     assert file.stat().st_size < 10e6
     model, info = load_checkpoint(file)
-    assert info.command.startswith(("python -m vla_ros.train", "./vla bench learning"))
+    assert info.command.startswith(
+        ("python -m vla_ros.train", "./vla experiment learning_table", "./vla bench learning")
+    )
     assert info.notes["frames"] > 0
     assert sum(p.numel() for p in model.parameters()) < 2.5e6
 

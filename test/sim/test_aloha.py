@@ -9,13 +9,10 @@ from vla_ros.data.episodes import DemoDataset, DemoWriter
 from vla_ros.evaluation.episode_worker import EpisodeJob
 from vla_ros.evaluation.rollout import RolloutConfig, expert_driver, policy_driver, run_episode
 from vla_ros.policy.base import Policy
-from vla_ros.sim.aloha import CAMERAS, TASK
+from vla_ros.sim.aloha import CAMERAS, DT_S, TASK
 from vla_ros.sim.base import simulators
 
 pytest.importorskip("gym_aloha", reason='gym-aloha is not installed; pip install "vla_ros[aloha]" installs it')
-
-DT_S = 0.06
-"""Period of the waypoints, three of the environment's actions [s]."""
 
 
 @pytest.fixture(scope="module")

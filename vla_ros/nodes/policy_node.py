@@ -15,7 +15,7 @@ from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Float64, String
 from trajectory_msgs.msg import JointTrajectory
 
-from vla_ros.config import config_dir, load_robot, require
+from vla_ros.config import SHIPPED_CHECKPOINT, find_checkpoint, load_robot, require
 from vla_ros.core.errors import RecordError
 from vla_ros.core.records import NS, Array, Observation, Refusal
 from vla_ros.core.synchroniser import Synchroniser, SynchroniserConfig
@@ -69,7 +69,7 @@ class PolicyParams:
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     robot: str = "so101"
     policy: str = "learned"
-    checkpoint: str = "so101_pick_place_beast_moh.safetensors"
+    checkpoint: str = SHIPPED_CHECKPOINT
     real_time_chunking: bool = False
     device: str = "cpu"
     engine: str = "auto"
@@ -128,11 +128,10 @@ class PolicyNode(Loop):
 
     def _context(self, joints: tuple[str, ...], robot: str) -> PolicyContext:
         params = self._params
-        file = Path(params.checkpoint)
         return PolicyContext(
             joints=joints,
             robot=robot,
-            checkpoint=file if file.is_file() else config_dir() / "checkpoints" / file,
+            checkpoint=find_checkpoint(params.checkpoint),
             real_time_chunking=params.real_time_chunking,
             device=params.device,
             engine=params.engine,
