@@ -101,7 +101,7 @@ class MixtureConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What a user chooses. The defaults are those of the checkpoint that ships, with normalised image encoders.
+    """What a user chooses. The defaults are those of training; a checkpoint stores its own values.
 
     Attributes:
         encoder: Name in the registry of image encoders.
