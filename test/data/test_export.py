@@ -22,11 +22,10 @@ from vla_ros.data.episodes import DemoDataset, DemoInfo, DemoWriter, read_episod
 from vla_ros.data.lerobot.episodes import load_demos
 from vla_ros.data.lerobot.reader import read_dataset
 from vla_ros.data.lerobot.training_data import DataConfig, load_lerobot
-from vla_ros.policy.action_spline import SplineConfig
 from vla_ros.policy.network.checkpoint import load_checkpoint
 from vla_ros.train import __main__ as training
 
-SPLINE = SplineConfig(control_points=10, degree=4, waypoints=32, dt_s=0.05)
+WAYPOINTS, DT_S = 32, 0.05
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ def test_demonstrations_are_read_back(demos: Path, dataset: Path) -> None:
 def test_training_data_match_the_demonstrations(demos: Path, dataset: Path) -> None:
     recorded = DemoDataset(demos)
     assert recorded.info is not None
-    made = list(load_lerobot(DataConfig(str(dataset)), "pick_place", "so101", ("front", "wrist"), 32, SPLINE))
+    made = list(load_lerobot(DataConfig(str(dataset)), "pick_place", "so101", ("front", "wrist"), 32, WAYPOINTS, DT_S))
     for (info, back), expected in zip(made, recorded.episodes, strict=True):
         assert info == replace(recorded.info, ground_truth_names=())
         assert back.instruction == expected.instruction

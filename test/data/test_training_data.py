@@ -18,10 +18,9 @@ from vla_ros.data.lerobot.episodes import load_demos, save_demos
 from vla_ros.data.lerobot.reader import read_dataset
 from vla_ros.data.lerobot.training_data import DataConfig, chunk_labels, load_lerobot
 from vla_ros.data.lerobot.writer import DatasetHeader, Frames, write_dataset
-from vla_ros.policy.action_spline import SplineConfig
 
 JOINTS = load_robot("so101").joints
-SPLINE = SplineConfig(control_points=5, degree=3, waypoints=8, dt_s=0.05)
+WAYPOINTS, DT_S = 8, 0.05
 NO_AV = pytest.mark.skipif(importlib.util.find_spec("av") is None, reason='needs PyAV: pip install "vla_ros[video]"')
 
 
@@ -43,14 +42,14 @@ def write(
 
 
 def load(folder: Path, **settings: Any) -> list[tuple[DemoInfo, Episode]]:
-    return list(load_lerobot(DataConfig(str(folder), **settings), "t", "so101", ("front",), 16, SPLINE))
+    return list(load_lerobot(DataConfig(str(folder), **settings), "t", "so101", ("front",), 16, WAYPOINTS, DT_S))
 
 
 def test_labels_have_the_times_of_the_chunk() -> None:
     # Action i is the target at time (i+1)/fps: linear between these points, the last one is held.
     times = np.arange(1, 8) / 10
     actions = np.stack([times, 3.0 - 2.0 * times], axis=1).astype(np.float32)
-    labels = chunk_labels(actions, 10.0, SPLINE)
+    labels = chunk_labels(actions, 10.0, WAYPOINTS, DT_S)
     assert labels.shape == (7, 8, 2)
     expected = np.clip(np.arange(7)[:, None] / 10 + 0.05 * np.arange(1, 9), 0.1, 0.7)
     np.testing.assert_allclose(labels[..., 0], expected, atol=1e-6)

@@ -12,10 +12,10 @@ from torch import Tensor
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import NS, Observation
 from vla_ros.core.trajectory import Plan
+from vla_ros.data.images import crop_and_resize
 from vla_ros.policy.checkpoint_policy import CheckpointPolicy
 from vla_ros.policy.inference.engine import ENGINES, Engine, StaticInputs, find_engine
 from vla_ros.policy.inference.image_input import DeviceImages, image_input, to_input
-from vla_ros.policy.inference.images import crop_and_resize
 from vla_ros.policy.network.checkpoint import CheckpointInfo
 from vla_ros.policy.network.model import PolicyOutput, VlaNetwork
 from vla_ros.policy.real_time_chunking import CommittedPrefix

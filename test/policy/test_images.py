@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from vla_ros.data.images import crop_and_resize
 from vla_ros.policy.inference.image_input import DeviceImages, area_weights, to_input
-from vla_ros.policy.inference.images import crop_and_resize
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
 

@@ -10,11 +10,11 @@ import torch
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import Chunk, Observation
 from vla_ros.core.trajectory import Plan
+from vla_ros.data.images import crop_and_resize
 from vla_ros.policy.base import Policy, PolicyContext, infer_chunk, make_policy, policy, require_committed_prefix
 from vla_ros.policy.encoders.base import image_encoders
 from vla_ros.policy.heads.base import action_heads
 from vla_ros.policy.hold import HoldPolicy
-from vla_ros.policy.inference.images import crop_and_resize
 from vla_ros.policy.network.checkpoint import CheckpointInfo, save_checkpoint
 from vla_ros.policy.network.config import ModelConfig, NetworkConfig
 from vla_ros.policy.network.horizon_consensus import ConsensusConfig

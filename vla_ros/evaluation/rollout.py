@@ -17,11 +17,11 @@ import numpy as np
 from vla_ros.config import require
 from vla_ros.core.records import NS, Array, Chunk, Observation
 from vla_ros.data.episodes import Episode
+from vla_ros.data.images import crop_and_resize
 from vla_ros.evaluation.disturbance import Disturbance
 from vla_ros.evaluation.executors import Executor, ExecutorFactory, LinearExecutor
 from vla_ros.evaluation.metrics import PERIOD_S, STEP_S, EpisodeMetrics
 from vla_ros.policy.base import Policy, infer_chunk, require_committed_prefix
-from vla_ros.policy.inference.images import crop_and_resize
 from vla_ros.policy.real_time_chunking import CommittedPrefix
 from vla_ros.sim.base import Simulator
 

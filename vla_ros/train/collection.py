@@ -55,7 +55,7 @@ class Collection:
         """
         c = self.config
         if isinstance(c.data, DataConfig):
-            source = load_lerobot(c.data, c.task, c.robot, c.cameras, c.image_size, c.spline)
+            source = load_lerobot(c.data, c.task, c.robot, c.cameras, c.image_size, c.spline.waypoints, c.spline.dt_s)
             for number, (info, episode) in enumerate(tqdm(source, desc="read", unit="episode", disable=self._quiet)):
                 (self.validation if self._is_validation(number) else self.training).add(info, episode)
             return

@@ -20,8 +20,7 @@ from vla_ros.config import load_robot, require
 from vla_ros.core.errors import ConfigError, UnknownName
 from vla_ros.core.records import Array
 from vla_ros.data.episodes import DemoInfo, Episode, Floats
-from vla_ros.policy.action_spline import SplineConfig
-from vla_ros.policy.inference.images import crop_and_resize
+from vla_ros.data.images import crop_and_resize
 
 if TYPE_CHECKING:
     from vla_ros.data.lerobot.writer import DatasetHeader, Frames
@@ -57,19 +56,44 @@ class DataConfig:
         require(all(np.isfinite(f) and f != 0.0 for f in self.scale.values()), "data.scale must be finite and not 0.")
 
 
-def chunk_labels(actions: Floats, fps: float, spline: SplineConfig) -> Floats:
-    """Absolute waypoints, shape (T, K, J), from the actions of one episode, shape (T, J); see the module docstring."""
+def chunk_labels(actions: Floats, fps: float, waypoints: int, dt_s: float) -> Floats:
+    """Absolute waypoints from the actions of one episode; see the module docstring.
+
+    Args:
+        actions: Shape (T, J).
+        fps: Actions per second.
+        waypoints: Waypoints of a chunk (K).
+        dt_s: Time between waypoints [s].
+
+    Returns:
+        Shape (T, K, J).
+    """
     count = len(actions)
-    times = (np.arange(count)[:, None] / fps + spline.dt_s * np.arange(1, spline.waypoints + 1)).ravel()
+    times = (np.arange(count)[:, None] / fps + dt_s * np.arange(1, waypoints + 1)).ravel()
     action_times = np.arange(1, count + 1) / fps
     columns = [np.interp(times, action_times, column) for column in actions.T.astype(np.float64)]
-    return np.stack(columns, axis=-1).reshape(count, spline.waypoints, -1).astype(np.float32)
+    return np.stack(columns, axis=-1).reshape(count, waypoints, -1).astype(np.float32)
 
 
 def load_lerobot(
-    config: DataConfig, task: str, robot: str, cameras: Sequence[str], image_size: int, spline: SplineConfig
+    config: DataConfig,
+    task: str,
+    robot: str,
+    cameras: Sequence[str],
+    image_size: int,
+    waypoints: int,
+    dt_s: float,
 ) -> Iterator[tuple[DemoInfo, Episode]]:
     """Yield the episodes of a dataset as demonstrations for `robot`.
+
+    Args:
+        config: The dataset.
+        task: Name of the task.
+        robot: Name of the robot, or its file.
+        cameras: Names of the cameras.
+        image_size: Side of the square images [px].
+        waypoints: Waypoints of a chunk.
+        dt_s: Time between waypoints [s].
 
     Raises:
         ConfigError: Not a dataset of v3.0, damaged, a camera is missing, the joints are not those of the robot, values
@@ -87,7 +111,7 @@ def load_lerobot(
         raise UnknownName("joint", unknown[0], joints, "data.scale")
     factor = np.array([config.scale.get(n, np.pi / 180.0 if config.units == "deg" else 1.0) for n in joints])
     order = [limits.joints.index(name) for name in joints]
-    info = DemoInfo(task, robot, joints, tuple(cameras), (), image_size, spline.dt_s, spline.waypoints)
+    info = DemoInfo(task, robot, joints, tuple(cameras), (), image_size, dt_s, waypoints)
     for number, frames in enumerate(read_dataset(folder, features.values())):
         state, action = (_finite_values(frames, key, number, joints) * factor for key in (STATE, ACTION))
         low, high = limits.lower[order], limits.upper[order]
@@ -96,7 +120,7 @@ def load_lerobot(
             name: np.stack([crop_and_resize(image, image_size) for image in frames.images[key]])
             for name, key in features.items()
         }
-        labels = chunk_labels(action.astype(np.float32), header.fps, spline)
+        labels = chunk_labels(action.astype(np.float32), header.fps, waypoints, dt_s)
         ground_truth = np.zeros((len(frames), 0), dtype=np.float32)
         yield info, Episode(images, state.astype(np.float32), labels, ground_truth, frames.task, {"episode": number})
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vla_ros.core.records import Image
-from vla_ros.policy.inference.images import centre_crop, crop_and_resize
+from vla_ros.data.images import centre_crop, crop_and_resize
 
 
 def to_input(images: Tensor) -> Tensor:
