@@ -14,7 +14,7 @@ from vla_ros.core.records import NS, Observation
 from vla_ros.core.trajectory import Plan
 from vla_ros.data.images import crop_and_resize
 from vla_ros.policy.checkpoint_policy import CheckpointPolicy
-from vla_ros.policy.inference.engine import ENGINES, Engine, StaticInputs, find_engine
+from vla_ros.policy.inference.engine import Engine, ExecutionMode, StaticInputs, engines, find_engine
 from vla_ros.policy.inference.image_input import DeviceImages, image_input, to_input
 from vla_ros.policy.network.checkpoint import CheckpointInfo
 from vla_ros.policy.network.model import PolicyOutput, VlaNetwork
@@ -128,7 +128,8 @@ def test_bf16_is_used_in_the_image_encoders_only() -> None:
 def test_each_device_has_a_default_engine() -> None:
     assert find_engine("auto", "float32", CPU) == "eager"
     assert find_engine("auto", "bf16", torch.device("cuda:1")) == "graph"
-    assert [find_engine(n, "bf16", torch.device("cuda")) for n in ENGINES[1:]] == list(ON_GPU)
+    assert [find_engine(n, "bf16", torch.device("cuda")) for n in ON_GPU] == list(ON_GPU)
+    assert set(engines) == set(ON_GPU)
 
 
 @pytest.mark.parametrize("name", ["graph", "compiled_graph"])
@@ -140,6 +141,8 @@ def test_a_graph_needs_a_gpu(name: str) -> None:
 def test_unknown_names_are_refused_before_a_file_is_read() -> None:
     with pytest.raises(UnknownName, match='unknown engine "grahp"; did you mean "graph"'):
         CheckpointPolicy("no such file", engine="grahp")
+    with pytest.raises(UnknownName, match=r'unknown engine "x"; known: auto, compiled, compiled_graph, eager, graph\.'):
+        CheckpointPolicy("no such file", engine="x")
     with pytest.raises(UnknownName, match='unknown precision "float16"; did you mean "float32"'):
         CheckpointPolicy("no such file", precision="float16")
 
@@ -150,6 +153,15 @@ def test_images_are_resized_on_the_device_of_the_network() -> None:
     (actual,) = image_input(32, CPU)([image])
     expected = to_input(torch.from_numpy(crop_and_resize(image, 32))[None])
     assert torch.equal(actual, expected), "on a CPU as in training"
+
+
+def test_an_engine_of_a_registered_mode_is_compared_with_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_found", dict(engines._found))
+    prepared: list[StaticInputs] = []
+    engines.register("same")(ExecutionMode(lambda step, static: prepared.append(static) or step))
+    net = model()
+    assert max_deviation(infer(Engine(net, CPU, "same")), infer(Engine(net, CPU))) == 0.0
+    assert len(prepared) == 1
 
 
 # ---- compiled ------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from vla_ros.sim.minimum_jerk import minimum_jerk_segment
 from vla_ros.sim.so101.expert import Expert
 from vla_ros.sim.so101.inverse_kinematics import ArmKinematics, Grip
 from vla_ros.sim.so101.simulator import So101Simulator
-from vla_ros.sim.so101.tasks import get_task
+from vla_ros.sim.so101.tasks import tasks
 from vla_ros.sim.so101.world import World
 
 
@@ -128,7 +128,7 @@ def test_styles_differ_between_episodes_and_repeat_with_the_seed(arm):
 
 def test_inverse_kinematics_matches_forward_kinematics(arm):
     rng = np.random.default_rng(0)
-    region = get_task("pick_place_wide").cube
+    region = tasks.get("pick_place_wide").cube
     for _ in range(200):
         xy = region.sample(rng)
         grip = Grip((xy[0], xy[1], rng.uniform(0.013, 0.075)), arm.yaw_for(xy, rng.uniform(-0.8, 0.8)), 0.015, 0.098)

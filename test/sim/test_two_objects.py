@@ -10,11 +10,11 @@ from vla_ros.sim.ground_truth_json import ground_truth_from_json, ground_truth_t
 from vla_ros.sim.so101.environment import PickPlaceEnv
 from vla_ros.sim.so101.scene import BOWL_FLOOR_M
 from vla_ros.sim.so101.simulator import So101Simulator
-from vla_ros.sim.so101.tasks import CUBE_HALF_M, CUBES, MIN_CUBE_DISTANCE_M, get_task, sample_layout
+from vla_ros.sim.so101.tasks import CUBE_HALF_M, CUBES, MIN_CUBE_DISTANCE_M, sample_layout, tasks
 from vla_ros.sim.so101.world import World
 
 TASK = "two_objects"
-RED, BLUE = get_task(TASK).instructions
+RED, BLUE = tasks.get(TASK).instructions
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def count_pixels(image, colour):
 
 
 def test_the_target_is_random_and_independent_of_the_positions():
-    layouts = [sample_layout(get_task(TASK), np.random.default_rng(seed)) for seed in range(600)]
+    layouts = [sample_layout(tasks.get(TASK), np.random.default_rng(seed)) for seed in range(600)]
     target = np.array([layout.instruction == BLUE for layout in layouts])
     assert {layout.instruction for layout in layouts} == {RED, BLUE}
     assert 0.44 < target.mean() < 0.56
@@ -49,7 +49,7 @@ def test_the_target_is_random_and_independent_of_the_positions():
 
 def test_the_colours_match_the_instruction():
     for seed in range(40):
-        layout = sample_layout(get_task(TASK), np.random.default_rng(seed))
+        layout = sample_layout(tasks.get(TASK), np.random.default_rng(seed))
         target, other = ("red", "blue") if layout.instruction == RED else ("blue", "red")
         assert np.abs(np.array(layout.appearance.cube[:3]) - CUBES[target]).max() <= 0.13
         assert np.abs(np.array(layout.appearance.other[:3]) - CUBES[other]).max() <= 0.13

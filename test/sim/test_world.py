@@ -3,7 +3,7 @@ import pytest
 
 from vla_ros.config import load_robot
 from vla_ros.sim.so101.scene import in_bowl
-from vla_ros.sim.so101.tasks import get_task, task_names
+from vla_ros.sim.so101.tasks import tasks
 from vla_ros.sim.so101.world import World
 
 
@@ -36,9 +36,9 @@ def test_the_same_seed_gives_the_same_scene_and_the_same_future(world):
     assert state(world)[1] != ends[0][1]
 
 
-@pytest.mark.parametrize("task", task_names())
+@pytest.mark.parametrize("task", tasks)
 def test_scenes_are_in_the_regions_of_the_task_and_not_solved(task):
-    world, spec = World(task), get_task(task)
+    world, spec = World(task), tasks.get(task)
     for seed in range(50):
         world.reset(seed)
         state = world.ground_truth()
@@ -50,7 +50,8 @@ def test_scenes_are_in_the_regions_of_the_task_and_not_solved(task):
 
 
 def test_the_wide_task_is_about_twice_as_wide():
-    narrow, wide = (get_task(n).cube.area_m2 for n in ("pick_place", "pick_place_wide"))
+    regions = (tasks.get(n).cube for n in ("pick_place", "pick_place_wide"))
+    narrow, wide = (np.diff(np.square(r.radius_m))[0] / 2 * np.diff(r.angle_rad)[0] for r in regions)
     assert 0.008 < narrow < 0.012
     assert 1.8 < wide / narrow < 2.6
 
@@ -146,7 +147,7 @@ def test_a_cube_beside_or_above_the_bowl_is_not_in_it():
 
 
 def test_every_task_has_an_instruction():
-    instructions = {n: set(get_task(n).instructions) for n in task_names()}
+    instructions = {n: set(tasks.get(n).instructions) for n in tasks}
     both = instructions.pop("two_objects")
     assert both == {"put the red cube in the bowl", "put the blue cube in the bowl"}
     assert all(texts == {"put the red cube in the bowl"} for texts in instructions.values())

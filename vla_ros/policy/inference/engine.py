@@ -14,14 +14,16 @@ pinning) comes after, on the CPU. A guided flow needs gradients and is not execu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.policy.network.model import PolicyOutput, RawOutput, VlaNetwork
+from vla_ros.registry import Registry
 
-ENGINES = ("auto", "eager", "compiled", "graph", "compiled_graph")
+AUTO = "auto"
 PRECISIONS = ("float32", "bf16")
 MAX_DEVIATION_RAD = 0.05
 """Maximum deviation of waypoints from those of `eager`; an engine with a greater one is refused [rad]."""
@@ -39,13 +41,15 @@ def find_engine(name: str, precision: str, device: torch.device) -> str:
         UnknownName: There is no engine, or no precision, of that name.
         ConfigError: It needs a GPU.
     """
-    if name not in ENGINES:
-        raise UnknownName("engine", name, ENGINES)
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
-    if name == "auto":
+    if name == AUTO:
         return "graph" if device.type == "cuda" else "eager"
-    if name.endswith("graph") and device.type != "cuda":
+    try:
+        mode = engines.get(name)
+    except UnknownName:
+        raise UnknownName("engine", name, (AUTO, *engines)) from None
+    if mode.needs_gpu and device.type != "cuda":
         raise ConfigError(f'engine "{name}" needs a GPU; on device "{device}" use "eager" or "compiled".')
     return name
 
@@ -101,6 +105,38 @@ def capture(step: Step, static: StaticInputs) -> Step:
     return replay
 
 
+def compile_step(step: Step, static: StaticInputs) -> Step:
+    """`step` compiled by torch."""
+    return torch.compile(step, fullgraph=True, dynamic=False)
+
+
+def capture_compiled(step: Step, static: StaticInputs) -> Step:
+    """`step` compiled, then captured."""
+    return capture(compile_step(step, static), static)
+
+
+@dataclass(frozen=True)
+class ExecutionMode:
+    """How an engine executes a network.
+
+    Attributes:
+        prepare: Makes the step that is executed from the network's own and the inputs of the first call, whose shapes
+            are fixed; None: the network's own, for any shapes.
+        needs_gpu: Whether it needs a GPU.
+    """
+
+    prepare: Callable[[Step, StaticInputs], Step] | None = None
+    needs_gpu: bool = False
+
+
+engines: Registry[ExecutionMode] = Registry("engine")
+"""Execution modes, by name."""
+engines.register("eager")(ExecutionMode())
+engines.register("compiled")(ExecutionMode(compile_step))
+engines.register("graph")(ExecutionMode(capture, needs_gpu=True))
+engines.register("compiled_graph")(ExecutionMode(capture_compiled, needs_gpu=True))
+
+
 class Engine:
     """Executes a network. The first call prepares the engine, which takes long, and should be a warm-up.
 
@@ -123,7 +159,8 @@ class Engine:
         self._model, self._device, self._bf16 = model, device, precision == "bf16"
         if device.type == "cuda" and not self._bf16:
             torch.backends.cudnn.allow_tf32 = False
-        self._step: Step | None = self._eager if self.name == "eager" else None
+        self._make_step = engines.get(self.name).prepare
+        self._step: Step | None = None
         self._static: StaticInputs | None = None
 
     def _eager(self, *inputs: Tensor) -> RawOutput:
@@ -139,17 +176,15 @@ class Engine:
         Raises:
             ConfigError: It cannot be made, or its output differs.
         """
+        if self._make_step is None:
+            return self._eager
         static = self._static = StaticInputs(inputs)
         # Compare on other inputs than the captured ones: a graph that does not read its inputs would pass.
         *images, joints, instruction, noise = inputs
         other = (*images, joints + 2 * MAX_DEVIATION_RAD, instruction, noise)
         expected = self._eager(*other).waypoints
         try:
-            step: Step = self._eager
-            if self.name.startswith("compiled"):
-                step = torch.compile(step, fullgraph=True, dynamic=False)
-            if self.name.endswith("graph"):
-                step = capture(step, static)
+            step = self._make_step(self._eager, static)
             actual = step(*other).waypoints
         except Exception as error:  # torch, its compiler and CUDA raise all kinds
             text = (str(error).strip() or type(error).__name__).splitlines()[0]

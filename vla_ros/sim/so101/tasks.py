@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vla_ros.core.errors import UnknownName
 from vla_ros.core.records import Array
+from vla_ros.registry import Registry
 
 Colour = tuple[float, float, float, float]
 
@@ -39,12 +39,6 @@ class Region:
         radius = math.sqrt(rng.uniform(low * low, high * high))
         angle = rng.uniform(*self.angle_rad)
         return np.array(PAN_AXIS_M) + radius * np.array([math.cos(angle), math.sin(angle)])
-
-    @property
-    def area_m2(self) -> float:
-        """Area of the region [m^2]."""
-        low, high = self.radius_m
-        return 0.5 * (high * high - low * low) * (self.angle_rad[1] - self.angle_rad[0])
 
 
 @dataclass(frozen=True)
@@ -77,49 +71,34 @@ class Task:
 CUBES: dict[str, tuple[float, float, float]] = {"red": (0.82, 0.13, 0.11), "blue": (0.09, 0.19, 0.80)}
 """Colours that an instruction can name, RGB from 0 to 1; each scene varies them slightly."""
 
-_TASKS = {
-    task.name: task
-    for task in (
-        Task(
-            name="pick_place",
-            cube=Region((0.145, 0.235), (-0.60, -0.02)),
-            cube_yaw_rad=0.35,
-            bowl_m=(0.175, 0.125),
-            bowl_spread_m=0.015,
-        ),
-        Task(
-            name="pick_place_wide",
-            cube=Region((0.135, 0.245), (-0.95, 0.0)),
-            cube_yaw_rad=math.pi / 4,
-            bowl_m=(0.175, 0.135),
-            bowl_spread_m=0.05,
-        ),
-        Task(
-            name="two_objects",
-            cube=Region((0.145, 0.235), (-0.80, -0.02)),
-            cube_yaw_rad=0.35,
-            bowl_m=(0.175, 0.125),
-            bowl_spread_m=0.015,
-            cubes=("red", "blue"),
-        ),
-    )
-}
+tasks: Registry[Task] = Registry("task")
+"""Tasks by name."""
 
-
-def task_names() -> tuple[str, ...]:
-    """Names of all tasks."""
-    return tuple(_TASKS)
-
-
-def get_task(name: str) -> Task:
-    """The task of that name.
-
-    Raises:
-        UnknownName: There is no such task; the text names the nearest. It is a `ValueError`.
-    """
-    if name not in _TASKS:
-        raise UnknownName("task", str(name), _TASKS)
-    return _TASKS[name]
+for _task in (
+    Task(
+        name="pick_place",
+        cube=Region((0.145, 0.235), (-0.60, -0.02)),
+        cube_yaw_rad=0.35,
+        bowl_m=(0.175, 0.125),
+        bowl_spread_m=0.015,
+    ),
+    Task(
+        name="pick_place_wide",
+        cube=Region((0.135, 0.245), (-0.95, 0.0)),
+        cube_yaw_rad=math.pi / 4,
+        bowl_m=(0.175, 0.135),
+        bowl_spread_m=0.05,
+    ),
+    Task(
+        name="two_objects",
+        cube=Region((0.145, 0.235), (-0.80, -0.02)),
+        cube_yaw_rad=0.35,
+        bowl_m=(0.175, 0.125),
+        bowl_spread_m=0.015,
+        cubes=("red", "blue"),
+    ),
+):
+    tasks.register(_task.name)(_task)
 
 
 @dataclass(frozen=True)

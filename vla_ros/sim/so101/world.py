@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vla_ros.core.records import Array
 from vla_ros.sim.so101.scene import CUBE_NAMES, JOINTS, build_model, in_bowl
-from vla_ros.sim.so101.tasks import CUBE_HALF_M, Appearance, Layout, Task, get_task, sample_layout
+from vla_ros.sim.so101.tasks import CUBE_HALF_M, Appearance, Layout, Task, sample_layout, tasks
 
 HOME = (0.0, -1.05, 0.55, 1.5, 0.0, 0.5)
 """Start position of the arm [rad]: retracted and raised, jaws half open."""
@@ -34,7 +34,6 @@ class GroundTruth:
         commanded: Current targets, shape (6,) [rad].
         cube_position: Centre of the cube, shape (3,) [m].
         cube_quaternion: Orientation of the cube, w first, shape (4,).
-        cube_speed: Speed of the centre of the cube [m/s].
         bowl_position: Centre of the bowl's foot, shape (3,) [m].
         tool_position: Tool point, which is the centre of a held cube, shape (3,) [m].
         tool_rotation: Axes of the gripper as columns, shape (3, 3).
@@ -49,7 +48,6 @@ class GroundTruth:
     commanded: Array
     cube_position: Array
     cube_quaternion: Array
-    cube_speed: float
     bowl_position: Array
     tool_position: Array
     tool_rotation: Array
@@ -108,7 +106,7 @@ class World:
             UnknownName: There is no such task; the text names the nearest. It is a `ValueError`.
             ValueError: The time step is outside its range.
         """
-        self.task: Task = get_task(task)
+        self.task: Task = tasks.get(task)
         if not 0.0 < timestep_s <= 0.004:
             raise ValueError(f"timestep_s must be above 0 and at most 0.004; got {timestep_s}.")
         self.joints = JOINTS
@@ -249,7 +247,7 @@ class World:
 
     def ground_truth(self) -> GroundTruth:
         """The current state, copied."""
-        q, v, d = self._cube_qpos, self._cube_dof, self._data
+        q, d = self._cube_qpos, self._data
         finger = np.zeros(self._model.ngeom, dtype=bool)
         held = True
         for geom in (self._fixed, self._moving):
@@ -263,7 +261,6 @@ class World:
             commanded=self.commanded(),
             cube_position=d.qpos[q : q + 3].copy(),
             cube_quaternion=d.qpos[q + 3 : q + 7].copy(),
-            cube_speed=float(np.linalg.norm(d.qvel[v : v + 3])),
             bowl_position=d.mocap_pos[0].copy(),
             tool_position=self._tool_position(),
             tool_rotation=d.xmat[self._gripper].reshape(3, 3).copy(),
