@@ -167,9 +167,12 @@ def run_in_process(fault: Fault) -> tuple[str, bool]:
     context = multiprocessing.get_context("fork")
     reader, writer = context.Pipe(duplex=False)
     child = context.Process(target=_send_result, args=(fault, writer))
+    # Python discards an interrupt that arrives inside a fork, so it waits until the child is known.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     child.start()
     writer.close()
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         result: tuple[str, bool] = reader.recv()
     except EOFError:
         child.join()
@@ -187,6 +190,7 @@ def run_in_process(fault: Fault) -> tuple[str, bool]:
 def _send_result(fault: Fault, writer: Connection) -> None:
     os.setpgid(0, 0)  # a terminal sends Ctrl-C to the parent only, which passes it on
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         writer.send(run_with_retries(fault, WakeLatencyProbe()))
     except KeyboardInterrupt:
         os._exit(130)

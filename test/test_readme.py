@@ -10,7 +10,7 @@ import pytest
 from vla_ros.api import Observation, Plan, Planner, Robot, certify
 from vla_ros.cli import commands
 from vla_ros.config import load_robot
-from vla_ros.policy.base import Policy, PolicyContext, infer_chunk, make_policy
+from vla_ros.policy.base import Policy, PolicyContext, infer_chunk, make_policy, policies
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +24,12 @@ def robot(tmp_path: Path) -> Robot:
     """The robot file of the README."""
     (tmp_path / "my_arm.yaml").write_text(ROBOT, encoding="utf-8")
     return load_robot(tmp_path / "my_arm.yaml")
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name "mine" is registered for one test only."""
+    monkeypatch.setattr(policies, "_found", dict(policies._found))
 
 
 def my_policy(folder: Path, monkeypatch: pytest.MonkeyPatch, joints: tuple[str, ...]) -> Policy:

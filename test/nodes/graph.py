@@ -49,7 +49,11 @@ class Graph:
         if client.mode != "running":
             client.wait_until(lambda: client.mode not in ("", "stopping", "inactive"), "a supervisor at rest")
             # A simulator that was restarted is in another pose: only after a reset is the measured pose held.
-            client.wait_until(lambda: client.mode == "ready" or client.call(topics.RESET).success, "a reset")
+            # The mode may be older than the last request of a test: a supervisor that is running refuses the reset.
+            client.wait_until(
+                lambda: client.mode in ("ready", "running") or client.call(topics.RESET).success, "a reset"
+            )
+        if client.mode != "running":
             client.active_plan = None
             client.arm()
         if started and "planner_node" in self.nodes:

@@ -11,7 +11,15 @@ from vla_ros.core.errors import ConfigError, RecordError, UnknownName
 from vla_ros.core.records import Chunk, Observation
 from vla_ros.core.trajectory import Plan
 from vla_ros.data.images import crop_and_resize
-from vla_ros.policy.base import Policy, PolicyContext, infer_chunk, make_policy, policy, require_committed_prefix
+from vla_ros.policy.base import (
+    Policy,
+    PolicyContext,
+    infer_chunk,
+    make_policy,
+    policies,
+    policy,
+    require_committed_prefix,
+)
 from vla_ros.policy.encoders.base import image_encoders
 from vla_ros.policy.heads.base import action_heads
 from vla_ros.policy.hold import HoldPolicy
@@ -241,6 +249,7 @@ def test_the_user_policy_of_the_docs_works(tmp_path: Path, monkeypatch: pytest.M
     text = (Path(__file__).parents[2] / "docs" / "policies" / "your_own_policy.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
     (tmp_path / "module_of_the_docs.py").write_text(code)
+    monkeypatch.setattr(policies, "_found", dict(policies._found))  # "mine" is registered for this test only
     monkeypatch.syspath_prepend(tmp_path)
     mine = make_policy("module_of_the_docs:mine", PolicyContext(JOINTS))
     chunk = infer_chunk("mine", mine, observe())

@@ -197,8 +197,11 @@ class GraphClient:
         stop fails.
         """
         for _ in range(MAX_ARMING_ATTEMPTS):
-            self.wait_until(lambda: self.mode in ("running", "stopped"), "a response to arming")
-            self.wait_until(lambda: self.mode == "stopped" or self.state.get("speed") == "1.0", "full speed")
+            self.wait_until(
+                lambda: self.mode == "running" or "no joint state" in self.state.get("reason", ""),
+                "a response to arming",
+            )
+            self.wait_until(lambda: self.mode != "running" or self.state.get("speed") == "1.0", "full speed")
             if self.mode == "running":
                 return
             assert "no joint state" in self.state["reason"], self.state
