@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
+from vla_ros.config import config_dir, load_robot
 from vla_ros.core.errors import ConfigError
 from vla_ros.core.statistics import wilson_interval
 from vla_ros.evaluation.evaluate import _parse_delay, evaluate, inference_latency_ms, main, report, summarise
-from vla_ros.evaluation.rollout import EpisodeResult
+from vla_ros.evaluation.rollout import EpisodeResult, RolloutConfig
 
 
 def test_wilson_interval_of_known_cases() -> None:
@@ -107,3 +108,14 @@ def test_simulator_and_rollout_do_not_import_torch() -> None:
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_limits_of_a_robot_file_are_used(tmp_path) -> None:
+    text = (config_dir() / "robots" / "so101.yaml").read_text(encoding="utf-8")
+    (tmp_path / "slow.yaml").write_text(text.replace("jerk: 150.0", "jerk: 15.0"), encoding="utf-8")
+    (result,) = evaluate(
+        None, 1, 5, "planner", robot=str(tmp_path / "slow.yaml"), cameras=(), policy="expert",
+        rollout=RolloutConfig(timeout_s=2.0), quiet=True,
+    )  # fmt: skip
+    limits = load_robot(str(tmp_path / "slow.yaml")).limits
+    assert summarise([result], limits).max_command_jerk <= 1.0 + 1e-6

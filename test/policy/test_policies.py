@@ -255,3 +255,25 @@ def test_the_user_policy_of_the_docs_works(tmp_path: Path, monkeypatch: pytest.M
     chunk = infer_chunk("mine", mine, observe())
     assert (chunk.joints, chunk.positions.shape, chunk.stamp_ns) == (JOINTS, (16, 3), 123)
     np.testing.assert_allclose(chunk.offsets_s, 0.05 * np.arange(1, 17))
+
+
+def test_an_incomplete_policy_is_refused_and_an_error_inside_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "_found", dict(policies._found))
+
+    @policy("incomplete")
+    class Incomplete:
+        def __init__(self, joints: tuple[str, ...]) -> None:
+            self.joints = joints
+
+        def infer(self, observation: Observation) -> None:
+            pass
+
+    @policy("failing")
+    class Failing:
+        def __init__(self, joints: tuple[str, ...]) -> None:
+            raise TypeError("a mistake inside")
+
+    with pytest.raises(ConfigError, match='policy "incomplete" lacks cameras, reset'):
+        make_policy("incomplete", PolicyContext(JOINTS))
+    with pytest.raises(TypeError, match="a mistake inside"):
+        make_policy("failing", PolicyContext(JOINTS))

@@ -32,7 +32,7 @@ class UnknownName(ConfigError):
         """
         names = sorted(known)
         self._arguments = what, given, names, where
-        near = difflib.get_close_matches(given, names, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
         hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(names)}."
         place = f" in {where}" if where else ""
         super().__init__(f'unknown {what} "{given}"{place}; {hint}')

@@ -31,6 +31,7 @@ class EpisodeJob:
     Attributes:
         task: Name of the task.
         robot: Name of the robot.
+        robot_file: File with the limits of the robot for the executor; "" for the file of that name in config/robots.
         cameras: Names of the cameras.
         rollout: Timing, disturbance and recording of the episodes.
         checkpoint: Checkpoint of the driving policy; None for policies without one and for the expert.
@@ -54,6 +55,7 @@ class EpisodeJob:
     executor: str = "linear"
     real_time_chunking: bool = False
     simulator: str = "so101"
+    robot_file: str = ""
 
     def info(self, simulator: Simulator) -> DemoInfo:
         """The properties shared by all episodes that this job records."""
@@ -97,7 +99,9 @@ class EpisodeWorker:
         if self._error is not None:
             raise self._error
         job, record = self._job, self._writer is not None
-        result = run_episode(self._simulator, seed, self._driver, job.rollout, self._executor, job.robot, record)
+        result = run_episode(
+            self._simulator, seed, self._driver, job.rollout, self._executor, job.robot_file or job.robot, record
+        )
         if self._writer is not None and result.episode is not None:
             self._writer.write(result.episode, seed)
             result.episode = None

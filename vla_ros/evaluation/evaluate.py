@@ -157,7 +157,7 @@ def evaluate(
         CheckpointPolicy.from_model(*load_checkpoint(checkpoint, name), real_time_chunking)
     job = EpisodeJob(
         task, name, tuple(cameras), rollout or RolloutConfig(), checkpoint, policy,
-        executor=executor, real_time_chunking=real_time_chunking,
+        executor=executor, real_time_chunking=real_time_chunking, robot_file=robot,
     )  # fmt: skip
     results: list[EpisodeResult] = []
     with tqdm(total=episodes, desc="evaluate", unit="episode", disable=quiet) as progress:

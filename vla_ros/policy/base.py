@@ -7,6 +7,7 @@ A policy of your own needs `joints`, `cameras`, `infer` and `reset` (`SimplePoli
 from __future__ import annotations
 
 import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,9 +157,13 @@ def policy(name: str) -> Callable[[Make], Make]:
         def from_context(context: PolicyContext) -> Policy:
             joints = context.need_joints(name)
             try:
-                made = make(joints=joints)
+                inspect.signature(make).bind(joints=joints)
             except TypeError as error:
-                raise ConfigError(f'policy "{name}" cannot be made with joints=...: {error}.') from error
+                raise ConfigError(f'policy "{name}" cannot be made with joints=...: {error}.') from None
+            made = make(joints=joints)  # an error inside is the user's, and keeps its traceback
+            missing = [part for part in ("joints", "cameras", "infer", "reset") if not hasattr(made, part)]
+            if missing:
+                raise ConfigError(f'policy "{name}" lacks {", ".join(missing)}.')
             return made if isinstance(made, Policy) else _Adapter(made)  # type: ignore[arg-type]
 
         policies.register(name)(from_context)
@@ -191,7 +196,10 @@ def require_committed_prefix(name: str, policy: Policy) -> None:
         ConfigError: It does not.
     """
     if not policy.accepts_committed_prefix:
-        raise ConfigError(f'policy "{name}" does not accept a committed prefix (accepts_committed_prefix is False).')
+        raise ConfigError(
+            f'policy "{name}" does not accept a committed prefix; derive its class from '
+            "vla_ros.policy.base.Policy and set accepts_committed_prefix."
+        )
 
 
 def infer_chunk(name: str, policy: Policy, observation: Observation, committed: CommittedPrefix | None = None) -> Chunk:
